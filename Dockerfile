@@ -1,0 +1,57 @@
+# The service:  docker build -t inpaint .
+# Training:     docker build -t inpaint-training --target training .
+#
+# Both use a CUDA device if the container is given one, and the CPU otherwise. How large the image is depends on
+# where torch comes from:
+#   - a torch wheel in the folder wheels/ is taken, whatever its version;
+#   - else TORCH_INDEX_URL may name a package index of builds without CUDA, or for another CUDA;
+#   - else the index that pip is set to answers, on Linux with CUDA and several gigabytes.
+# With all wheels in wheels/ and --build-arg PIP_NO_INDEX=1, nothing is downloaded.
+
+FROM python:3.12-slim AS build
+ARG TORCH_INDEX_URL=""
+ARG TORCH_VERSION=""
+ARG PIP_NO_INDEX=""
+ENV PATH=/opt/venv/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_FIND_LINKS=/src/wheels
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+WORKDIR /src
+# A pattern, since wheels/ may be absent.
+COPY constraints.txt wheel[s] wheels/
+# Another torch than the pinned one brings its own torchvision.
+RUN version="${TORCH_VERSION:-$(find wheels -name 'torch-*.whl' | head -n 1 | cut -d - -f 2)}" \
+ && mv wheels/constraints.txt . \
+ && if [ -n "$version" ]; then sed -i -e "s/^torch==.*/torch==$version/" -e '/^torchvision==/d' constraints.txt; fi \
+ && python -m venv /opt/venv \
+ && pip install ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} -c constraints.txt torch
+COPY pyproject.toml README.md LICENSE ./
+COPY app app
+COPY model_core model_core
+COPY training training
+RUN pip install -c constraints.txt .
+
+FROM build AS build-training
+ARG TORCH_INDEX_URL=""
+ARG PIP_NO_INDEX=""
+RUN pip install ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} -c constraints.txt '.[training]'
+
+FROM python:3.12-slim AS runtime
+# A volume that is first mounted at /checkpoints takes over this folder's owner.
+RUN useradd --uid 10001 --user-group --home-dir /tmp --no-create-home --shell /usr/sbin/nologin inpaint \
+ && install -d -o inpaint -g inpaint /checkpoints
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 HOME=/tmp
+WORKDIR /tmp
+USER 10001:10001
+
+FROM runtime AS training
+COPY --from=build-training /opt/venv /opt/venv
+ENTRYPOINT ["python", "-m", "training"]
+CMD ["--help"]
+
+FROM runtime AS service
+COPY --from=build /opt/venv /opt/venv
+ENV INPAINT_HOST=0.0.0.0 INPAINT_PORT=8000
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
+    CMD ["python", "-c", "import http.client, os; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['INPAINT_PORT']), timeout=4); c.request('GET', '/health'); raise SystemExit(c.getresponse().status != 200)"]
+CMD ["python", "-m", "app"]

@@ -1,0 +1,48 @@
+# Every target sets itself up: python3 (3.11 or newer) with its venv module, and make, are all that is needed.
+#
+#   make run      install the service and start it on http://127.0.0.1:8000
+#   make test     install everything and run the tests, with the coverage that is required
+#   make check    lint, check the formatting and the types
+#   make format   format, and fix what can be fixed by itself
+#   make clean    remove what these targets made; training runs and checkpoints stay
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: run test check format clean
+
+run: $(VENV)/service.stamp
+	$(BIN)/python -m app
+
+test: $(VENV)/development.stamp
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+
+check: $(VENV)/development.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/development.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage
+	find app model_core training tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; PYTHON=... names one.")'
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps record that an installation succeeded; it is repeated when what it was made from changes.
+$(VENV)/service.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing the service into $(VENV). PyTorch is large: the first time takes minutes."
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/development.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing service, training and tests into $(VENV). PyTorch is large: the first time takes minutes."
+	$(INSTALL) --editable '.[training,dev]'
+	@touch $@ $(VENV)/service.stamp

@@ -1,0 +1,147 @@
+"""The one object that owns the model: a bounded line of requests, a bounded number of inferences at once."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+from PIL import Image
+
+from app import images, masks
+from app.errors import QueueFullError
+from app.settings import Settings
+from model_core.inpainter import Inpainter
+from model_core.pictures import hole_from_mask, require_same_size
+
+
+@dataclass(frozen=True)
+class FillRequest:
+    """What a client wants filled, and how it wants the answer."""
+
+    image: BinaryIO
+    mask: BinaryIO | None
+    mask_polarity: Literal["white", "black"]
+    grow_pixels: int
+    output_format: images.OutputFormat
+    quality: int
+
+
+class Timings:
+    """Seconds by stage of one request: queue, decode, inference, encode."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(("decode", "queue", "inference", "encode"), 0.0)
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] += time.perf_counter() - start
+
+    def server_timing(self) -> str:
+        """The value of a Server-Timing header, in milliseconds."""
+        return ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in self.seconds.items())
+
+
+@dataclass(frozen=True)
+class FilledPicture:
+    """The encoded answer and where its time went."""
+
+    data: bytes
+    media_type: str
+    timings: Timings
+
+
+class Engine:
+    """Serves fill requests from any number of clients.
+
+    A request waits as bytes and is decoded when its turn comes, so that memory is bounded by the requests in
+    work and not by those in the line. One worker more than there are inferences at once decodes and encodes
+    while the device is busy.
+    """
+
+    def __init__(self, inpainter: Inpainter, settings: Settings) -> None:
+        self.inpainter = inpainter
+        self.max_queued = settings.max_queued_requests
+        self._limits = images.PictureLimits(settings.max_pixels, settings.max_side)
+        self._max_concurrency = settings.max_concurrency
+        self._executor = ThreadPoolExecutor(settings.max_concurrency + 1, thread_name_prefix="fill")
+        self._device = threading.Semaphore(settings.max_concurrency)
+        self._admitted = 0
+        self._lock = threading.Lock()
+        self._started = time.monotonic()
+
+    @property
+    def running(self) -> int:
+        """Requests in work."""
+        return min(self._admitted, self._max_concurrency)
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the line behind them."""
+        return max(0, self._admitted - self._max_concurrency)
+
+    @property
+    def uptime_seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    async def fill(self, request: FillRequest) -> FilledPicture:
+        """Decode, fill and encode in a worker thread. Cancelled while it waits, a request leaves the line.
+
+        Raises:
+            QueueFullError: the line is full; nothing has been read.
+            PictureError, MissingMaskError, InputError: the request cannot be filled.
+        """
+        return await asyncio.wrap_future(self._submit(request))
+
+    def close(self) -> None:
+        """Finish what is in work and stop the worker threads."""
+        self._executor.shutdown()
+
+    def _submit(self, request: FillRequest) -> Future[FilledPicture]:
+        with self._lock:
+            if self._admitted >= self._max_concurrency + self.max_queued:
+                raise QueueFullError(
+                    f"The line is full: {self.running} in work, {self.waiting} of {self.max_queued} waiting."
+                )
+            self._admitted += 1
+        future = self._executor.submit(self._work, request, time.perf_counter())
+        future.add_done_callback(self._leave)
+        return future
+
+    def _leave(self, _: Future[FilledPicture]) -> None:
+        with self._lock:
+            self._admitted -= 1
+
+    def _work(self, request: FillRequest, arrival: float) -> FilledPicture:
+        timings = Timings()
+        timings.seconds["queue"] = time.perf_counter() - arrival
+        with timings.measure("decode"):
+            image, hole = self._read(request)
+        with timings.measure("queue"):
+            self._device.acquire()
+        try:
+            with timings.measure("inference"):
+                filled = self.inpainter.inpaint(image, hole)
+        finally:
+            self._device.release()
+        with timings.measure("encode"):
+            if request.mask is None:
+                masks.make_opaque(filled, hole)
+            data = images.encode(filled, request.output_format, request.quality)
+        return FilledPicture(data, images.MEDIA_TYPES[request.output_format], timings)
+
+    def _read(self, request: FillRequest) -> tuple[Image.Image, masks.Hole]:
+        image = images.decode(request.image, "image", self._limits)
+        if request.mask is None:
+            image = masks.with_alpha(image)
+            hole = masks.hole_from_alpha(image)
+        else:
+            mask = images.decode(request.mask, "mask", self._limits)
+            hole = hole_from_mask(mask, request.mask_polarity)
+            require_same_size(image, hole)
+        return image, masks.grow(hole, request.grow_pixels)

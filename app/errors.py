@@ -1,0 +1,81 @@
+"""Everything that the service itself raises on purpose; app/problems.py gives each its HTTP status.
+
+    AppError
+    ├── PictureError                 an uploaded file that is not usable as a picture
+    │   ├── EmptyFileError           it holds no bytes
+    │   ├── UnsupportedTypeError     its content is none of the accepted types
+    │   ├── DamagedPictureError      it begins like a picture, but cannot be decoded
+    │   └── PictureTooLargeError     its header announces more pixels than allowed
+    ├── MissingMaskError             neither a mask nor a transparent region says what to fill
+    ├── RequestTooLargeError         the body holds more bytes than allowed
+    ├── SlowUploadError              the body did not arrive in time
+    ├── UnsupportedMediaTypeError    the body is not a form
+    ├── QueueFullError               too many requests are waiting
+    ├── RequestTimeoutError          the answer was not ready in time
+    └── NotReadyError                no model is loaded
+
+Each carries one sentence for the client, with the numbers; none quotes another library's exception.
+"""
+
+from starlette.exceptions import HTTPException
+
+
+class AppError(Exception):
+    """Base of every error that the service raises on purpose."""
+
+
+class PictureError(AppError):
+    """An uploaded file is not usable as a picture."""
+
+
+class EmptyFileError(PictureError):
+    """An uploaded file holds no bytes."""
+
+
+class UnsupportedTypeError(PictureError):
+    """An uploaded file's content is none of the accepted picture types."""
+
+
+class DamagedPictureError(PictureError):
+    """An uploaded file begins like a picture, but cannot be decoded."""
+
+
+class PictureTooLargeError(PictureError):
+    """A picture's header announces more pixels than allowed."""
+
+
+class MissingMaskError(AppError):
+    """Neither a mask nor a transparent region says what to fill."""
+
+
+class RequestTooLargeError(AppError, HTTPException):
+    """The body holds more bytes than allowed.
+
+    An HTTPException too, because FastAPI turns anything else that is raised while it reads a form into a 400.
+    """
+
+    def __init__(self, detail: str) -> None:
+        HTTPException.__init__(self, status_code=413, detail=detail)
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+class SlowUploadError(AppError):
+    """The body did not arrive in time."""
+
+
+class UnsupportedMediaTypeError(AppError):
+    """The body is not a form."""
+
+
+class QueueFullError(AppError):
+    """Too many requests are waiting."""
+
+
+class RequestTimeoutError(AppError):
+    """The answer was not ready in time."""
+
+
+class NotReadyError(AppError):
+    """No model is loaded."""

@@ -1,0 +1,68 @@
+"""Which device the generator runs on, and in which precision."""
+
+from collections.abc import Mapping
+
+import torch
+
+from model_core.errors import DeviceError
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+def available_devices() -> list[str]:
+    """The devices that this machine offers, best first, as names that `choose_device` takes."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    names = [f"cuda:{index}" for index in range(gpus)]
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return [*names, "cpu"]
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`: "auto" (the best that is there), "cuda", "cuda:N", "mps" or "cpu".
+
+    Raises:
+        DeviceError: this machine has no such device.
+    """
+    offered = available_devices()
+    wanted = {"auto": offered[0], "cuda": "cuda:0"}.get(name, name)
+    if wanted not in offered:
+        raise DeviceError(f"there is no device {name!r} here; this machine offers: {', '.join(offered)}")
+    return torch.device(wanted)
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """The precision called `name` on `device`: "auto", "bf16", "fp16" or "fp32".
+
+    "auto" takes half precision where the device computes it natively: bfloat16 or else float16 on CUDA,
+    bfloat16 on a CPU with AVX512-BF16, AMX or Arm's extension for it; float32 everywhere else.
+
+    Raises:
+        DeviceError: the precision has no such name, or the device cannot compute in it.
+    """
+    if name == "auto":
+        return _fast_precision(device)
+    if name not in PRECISIONS:
+        raise DeviceError(f"there is no precision {name!r}; expected auto, {', '.join(PRECISIONS)}")
+    if name == "fp16" and device.type == "cpu":
+        raise DeviceError("precision fp16 needs a GPU; on the CPU take auto, bf16 or fp32")
+    return PRECISIONS[name]
+
+
+def precision_name(precision: torch.dtype) -> str:
+    """The name of one of the three precisions: "bf16", "fp16" or "fp32"."""
+    return {dtype: name for name, dtype in PRECISIONS.items()}[precision]
+
+
+def _fast_precision(device: torch.device) -> torch.dtype:
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float16
+    if device.type == "cpu" and computes_bf16(torch.cpu.get_capabilities()):
+        return torch.bfloat16
+    return torch.float32
+
+
+def computes_bf16(capabilities: Mapping[str, object]) -> bool:
+    """Whether a CPU with these capabilities (`torch.cpu.get_capabilities`) multiplies bfloat16 natively."""
+    return any(capabilities.get(flag) for flag in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16"))

@@ -1,0 +1,157 @@
+"""The Inpainter: a picture of any size and mode and a hole in, the same picture with the hole filled out."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from model_core import checkpoint, devices, geometry, pictures
+from model_core.errors import InferenceError, NothingKnownError
+from model_core.networks import Generator
+
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+
+# The most pixels of a crop's long side that the generator sees; larger crops are shrunk, their fill enlarged.
+WORKING_SIZE = 768
+
+# Enlarged fills are computed this many rows at a time, to bound memory.
+BAND_ROWS = 256
+
+
+# What `Inpainter.info` says of a generator that does not come from a checkpoint.
+UNSAVED = checkpoint.CheckpointInfo(name="unsaved", steps=0, samples=0, provenance="", scores={}, created="")
+
+
+class Inpainter:
+    """Fills holes with a generator. Holds no state of a call, so threads may share it.
+
+    Attributes:
+        info, sha256: of the checkpoint; `UNSAVED` and "" for a bare generator.
+        parameters: how many numbers the generator learned.
+        device: where the generator runs.
+        precision: the dtype in which it runs.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        device: torch.device,
+        precision: torch.dtype,
+        info: checkpoint.CheckpointInfo = UNSAVED,
+        sha256: str = "",
+        working_size: int = WORKING_SIZE,
+    ) -> None:
+        """Take a copy of `generator` to `device` in `precision`; for `working_size` see WORKING_SIZE."""
+        self.info = info
+        self.sha256 = sha256
+        self.parameters = sum(parameter.numel() for parameter in generator.parameters())
+        self.device = device
+        self.precision = precision
+        self._working_size = working_size
+        self._multiple = generator.config.size_multiple
+        self._generator = copy.deepcopy(generator).eval().requires_grad_(False)
+        # Casting once is as fast as autocast, in half the memory.
+        self._generator.to(device, precision).to(memory_format=torch.channels_last)
+
+    @classmethod
+    def from_checkpoint(
+        cls, path: str | Path, device: str = "auto", precision: str = "auto", threads: int | None = None
+    ) -> "Inpainter":
+        """Load a checkpoint; `threads` sets how many CPU threads torch uses, in the whole process.
+
+        Raises:
+            CheckpointError: the checkpoint is missing, damaged or of another format.
+            DeviceError: this machine does not offer the device or the precision.
+        """
+        if threads is not None:
+            torch.set_num_threads(threads)
+        chosen = devices.choose_device(device)
+        dtype = devices.choose_precision(precision, chosen)
+        loaded = checkpoint.load_checkpoint(path)
+        return cls(loaded.generator, chosen, dtype, info=loaded.info, sha256=loaded.sha256)
+
+    @property
+    def precision_name(self) -> str:
+        """The precision as "bf16", "fp16" or "fp32"."""
+        return devices.precision_name(self.precision)
+
+    def warm_up(self) -> None:
+        """Fill a tiny picture, so that the first request does not pay for what torch prepares on first use.
+
+        Raises:
+            InferenceError: the generator computes values that are not finite.
+        """
+        hole = np.zeros((64, 64), dtype=np.bool_)
+        hole[16:48, 16:48] = True
+        self.inpaint(Image.new("RGB", (64, 64), "grey"), hole)
+
+    def inpaint(self, image: Image.Image, hole: BoolArray) -> Image.Image:
+        """Fill the hole of a picture.
+
+        Args:
+            image: any mode that `pictures` lists, upright (`pictures.upright`).
+            hole: bool (H, W), True = fill.
+
+        Returns:
+            A new picture of the same size, mode (a palette becomes RGB or RGBA) and `info` (profile, EXIF
+            data), whose pixels outside the hole are bit-equal to the image's.
+
+        Raises:
+            SizeMismatchError: image and hole differ in size.
+            NothingKnownError: the hole covers the whole picture.
+            PictureModeError: the mode cannot be filled.
+            InferenceError: the generator computed values that are not finite.
+        """
+        pictures.require_same_size(image, hole)
+        if hole.all():
+            raise NothingKnownError(
+                f"the mask covers all {hole.size} pixels of the {image.height} x {image.width} image "
+                "(height x width); at least one must stay known"
+            )
+        result = pictures.fillable(image)
+        remaining = hole.copy()
+        for region in geometry.plan_regions(hole):
+            self._fill(result, remaining, region)
+            # Later regions see this fill as known, so that neighbours agree.
+            remaining[region.core.slices] = False
+        return result
+
+    def _fill(self, result: Image.Image, remaining: BoolArray, region: geometry.Region) -> None:
+        """Fill the region's core in `result`, in place."""
+        codec = pictures.codec_of(result.mode)
+        pixels = pictures.pixels_of(result.crop(region.crop.corners))
+        hole = remaining[region.crop.slices]
+        size = geometry.working_size(region.crop.size, self._working_size)
+        rgb, small_hole = geometry.shrink_known(
+            lambda start, end: codec.to_rgb(pixels[start:end]), hole, size
+        )
+        fill = self._predict(rgb, small_hole)
+        for band in geometry.bands(region.core.inside(region.crop), BAND_ROWS):
+            where = hole[band.slices]
+            colours = geometry.enlarge(fill, region.crop.size, band)[where]
+            pictures.put_colours(pixels[band.slices], where, colours, codec)
+        result.paste(pictures.image_of(pixels, result.mode), region.crop.corners)
+
+    def _predict(self, rgb: FloatArray, hole: BoolArray) -> FloatArray:
+        """The generator's picture, (h, w, 3) float32 in [0, 1], for one like it and its hole, bool (h, w)."""
+        height, width = hole.shape
+        padded = geometry.pad_to_multiple(rgb * 2 - 1, self._multiple)
+        padded_hole = geometry.pad_to_multiple(hole, self._multiple)
+        # Inputs stay float32, since half precision has fewer steps than 8 bits of colour.
+        image = torch.from_numpy(padded).permute(2, 0, 1)[None].to(self.device)
+        mask = torch.from_numpy(padded_hole)[None, None].to(self.device, torch.float32)
+        with torch.inference_mode():
+            prediction = self._generator(image, mask).prediction[0].float()
+        if not bool(prediction.isfinite().all()):
+            raise InferenceError(
+                f"the generator computed values that are not finite for a {height} x {width} crop in "
+                f"{self.precision_name} on {self.device}"
+            )
+        # [-1, 1] -> [0, 1]
+        scaled = prediction.add(1).div(2).clamp(0, 1)[:, :height, :width]
+        fill: FloatArray = scaled.permute(1, 2, 0).cpu().numpy()
+        return fill

@@ -1,0 +1,45 @@
+"""Small parts that both networks of the generator are made of."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(dilated conv(relu(x)))), without normalisation; starts as the identity.
+
+    Pre-activation order of He et al., 2016 (arXiv 1603.05027). The second convolution starts at zero (Zhang et al.,
+    "Fixup", 2019, arXiv 1901.09321), which keeps deep stacks stable without batch statistics.
+    """
+
+    def __init__(self, channels: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.kaiming_normal_(self.first.weight, nonlinearity="relu")
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.relu(self.first(F.relu(x))))
+
+
+class Upsample(nn.Module):
+    """Enlarge to the size of `skip`, add it, and convolve: (B, C, h, w) + (B, D, 2h, 2w) -> (B, D, 2h, 2w).
+
+    The 1x1 convolution runs at the smaller size, where it costs a quarter.
+    """
+
+    def __init__(self, channels: int, skip_channels: int) -> None:
+        super().__init__()
+        self.narrow = nn.Conv2d(channels, skip_channels, 1)
+        self.merge = conv(skip_channels, skip_channels)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        enlarged = F.interpolate(self.narrow(x), scale_factor=2.0, mode="nearest")
+        return F.relu(self.merge(enlarged + skip))
+
+
+def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    """A 3x3 convolution initialised for a following ReLU."""
+    layer = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return layer

@@ -1,0 +1,259 @@
+"""Copying from the known surroundings: a coarse-to-fine patch match that fills a hole with real pixels.
+
+Nothing here is learned. Starting from a coarse guess of the hole, every patch that touches the hole looks for the
+known patch most like it; the patches found vote for new colours, and the search is repeated on those (Wexler, Shechtman
+and Irani, "Space-Time Completion of Video", TPAMI 2007). At 1/8 scale the search is exhaustive, one matrix product;
+at 1/4 and 1/2 scale only the neighbours of the match inherited from the coarser scale are tried (the refinement half
+of PatchMatch: Barnes et al., SIGGRAPH 2009). At full scale the matched pixels are copied unchanged, so that the copy
+is as sharp as the photograph.
+
+A *field* is a (2, H*W) int64 tensor: for each pixel the row and the column of its source. *Rows* are (H*W, C) tensors,
+one pixel or patch a row. Masks: 1 = hole to fill; `known` is the opposite, 1 = known.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+START_SCALE = 8
+FINE_SCALES = (4, 2)
+# A reduced pixel counts as known when at least this share of its area is.
+KNOWN_SHARE = 0.5
+VOTE_SIZE = 3
+# Targets are compared in chunks whose patches fit the processor's cache.
+CHUNK = 4096
+# Each ring deeper into the hole is trusted this much less than the one outside it, down to the floor.
+TRUST_DECAY = 0.7
+TRUST_FLOOR = 0.05
+
+
+class Match(NamedTuple):
+    """What the matcher found.
+
+    Attributes:
+        copied: (B, 3, H, W) float32 in [-1, 1]; the known pixels, and in the hole the pixels copied there.
+        distance: (B, 1, H, W) float32 >= 0; mean squared difference between each hole pixel's patch and its source's
+            at 1/2 scale, 0 outside the hole.
+    """
+
+    copied: Tensor
+    distance: Tensor
+
+
+def known_average(image: Tensor, known: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """Reduce by `factor`, averaging known pixels only.
+
+    Args:
+        image: (B, 3, H, W) float, H and W multiples of factor.
+        known: (B, 1, H, W) float, 1 = known.
+
+    Returns:
+        (B, 3, H/factor, W/factor) averages (0 where nothing is known) and (B, 1, H/factor, W/factor) known shares.
+    """
+    share = F.avg_pool2d(known, factor)
+    return F.avg_pool2d(image * known, factor) / share.clamp_min(1e-4), share
+
+
+def push_pull(image: Tensor, known: Tensor) -> Tensor:
+    """Fill a hole smoothly from its border, coarse to fine (Gortler et al., "The Lumigraph", SIGGRAPH 1996, sec. 3.4).
+
+    Args:
+        image: (B, 3, H, W) float32; values where known is 0 are ignored.
+        known: (B, 1, H, W) float32, 1 = known.
+
+    Returns:
+        (B, 3, H, W): the known pixels unchanged, the others interpolated.
+    """
+    height, width = image.shape[-2:]
+    if max(height, width) == 1:
+        return image * known
+    even = (0, width % 2, 0, height % 2)
+    reduced, share = known_average(F.pad(image, even), F.pad(known, even), 2)
+    filled = push_pull(reduced, (share > 0).to(image.dtype))
+    enlarged = F.interpolate(filled, scale_factor=2.0, mode="bilinear", align_corners=False)
+    return torch.lerp(enlarged[..., :height, :width], image, known)
+
+
+def match(image: Tensor, known: Tensor, coarse: Tensor, patch_size: int, coarse_passes: int, fine_passes: int) -> Match:
+    """Fill holes with pixels copied from the known surroundings.
+
+    Args:
+        image: (B, 3, H, W) float32 in [-1, 1], H and W multiples of 8; values in the hole are ignored.
+        known: (B, 1, H, W) float32, 1 = known, 0 = hole.
+        coarse: (B, 3, H/8, W/8) float32 in [-1, 1], the first guess at the hole's content.
+        patch_size: side of the compared patches in pixels, odd.
+        coarse_passes: rounds of exhaustive search at 1/8 scale.
+        fine_passes: rounds of local search at each of 1/4 and 1/2 scale.
+    """
+    found = [
+        _match_one(image[i : i + 1], known[i : i + 1], coarse[i : i + 1], patch_size, coarse_passes, fine_passes)
+        for i in range(len(image))
+    ]
+    return Match(torch.cat([m.copied for m in found]), torch.cat([m.distance for m in found]))
+
+
+def _match_one(image: Tensor, known: Tensor, coarse: Tensor, patch_size: int, coarse_passes: int, fine_passes: int) -> Match:
+    level = _Level(image, known, START_SCALE, patch_size)
+    guess = level.compose(coarse)
+    field = level.identity()
+    trust = _trust(level.known)
+    for _ in range(coarse_passes):
+        field = level.search_everywhere(guess, field, trust)
+        guess = level.vote(guess, field)
+    for scale in FINE_SCALES:
+        size = level.size
+        level = _Level(image, known, scale, patch_size)
+        guess = level.compose(F.interpolate(guess, size=level.size, mode="bicubic", align_corners=False))
+        field = _enlarge_field(field, size, level.size)
+        for _ in range(fine_passes):
+            field, distance = level.search_nearby(guess, field)
+            guess = level.vote(guess, field)
+    return _copy(image, known, guess, field, distance, level.size)
+
+
+def _copy(image: Tensor, known: Tensor, guess: Tensor, field: Tensor, distance: Tensor, size: tuple[int, int]) -> Match:
+    """Copy full-resolution pixels along the field; where a source is itself a hole, keep the enlarged guess."""
+    full = (image.shape[-2], image.shape[-1])
+    row, column = _enlarge_field(field, size, full)
+    source = row * full[1] + column
+    copied = image.flatten(2)[:, :, source].view_as(image)
+    usable = known.flatten(2)[:, :, source].view_as(known)
+    enlarged = F.interpolate(guess, size=full, mode="bilinear", align_corners=False)
+    filled = torch.lerp(enlarged, copied, usable)
+    spread = F.interpolate(distance, size=full, mode="nearest") * (1 - known)
+    return Match(torch.lerp(filled, image, known).clamp(-1, 1), spread)
+
+
+class _Level:
+    """One scale of one picture: its reduced image, what is known of it, and the patches that may be copied."""
+
+    def __init__(self, image: Tensor, known: Tensor, scale: int, patch_size: int) -> None:
+        average, share = known_average(image, known, scale)
+        self.image = average
+        self.known = (share >= KNOWN_SHARE).to(image.dtype)
+        self.size = (average.shape[-2], average.shape[-1])
+        self.patch_size = patch_size
+        self.rows = _rows(average)
+        hole = 1 - self.known
+        # Patches around the hole's border are matched too: their votes tie the fill to what surrounds it.
+        self.targets = _spread(hole, VOTE_SIZE // 2).flatten().nonzero()[:, 0]
+        self.hole = hole.flatten().nonzero()[:, 0]
+        self.known_rows = self.known.flatten()
+        # A source with holes in its patch is a last resort, one that is itself a hole the very last.
+        self.penalty = 4 * _spread(hole, patch_size // 2).flatten() + 16 * hole.flatten()
+
+    def compose(self, guess: Tensor) -> Tensor:
+        """(1, 3, h, w): the known pixels, and `guess` in the hole."""
+        return torch.lerp(guess, self.image, self.known)
+
+    def identity(self) -> Tensor:
+        """The field in which every pixel is its own source."""
+        pixels = torch.arange(self.size[0] * self.size[1], device=self.image.device)
+        return self._field(pixels)
+
+    def _field(self, source: Tensor) -> Tensor:
+        return torch.stack([source // self.size[1], source % self.size[1]])
+
+    def search_everywhere(self, guess: Tensor, field: Tensor, trust: Tensor) -> Tensor:
+        """Give each target the best of all patches without a hole pixel, weighing each pixel by its trust.
+
+        The weighted distance sum w (q - s)^2 = sum w q^2 - 2 (w q).s + w.s^2 is one matrix product, for the first term
+        does not depend on the source s.
+        """
+        sources = (self.penalty == 0).nonzero()[:, 0]
+        if len(sources) == 0 or len(self.targets) == 0:
+            return field
+        source = _windows(self.image, self._field(sources), self.patch_size).flatten(1)
+        at_targets = self._field(self.targets)
+        target = _windows(guess, at_targets, self.patch_size).flatten(1)
+        weight = _windows(trust.expand_as(guess), at_targets, self.patch_size).flatten(1)
+        distance = torch.cat([weight * target, weight], 1) @ torch.cat([-2 * source, source.square()], 1).t()
+        field = field.clone()
+        field[:, self.targets] = self._field(sources[distance.argmin(1)])
+        return field
+
+    def search_nearby(self, guess: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
+        """Give each target the best of the 3x3 patches around its present source; returns field and distances."""
+        field, distances = field.clone(), guess.new_zeros(self.size[0] * self.size[1])
+        for targets in self.targets.split(CHUNK):
+            chosen, distances[targets] = self._best_nearby(guess, targets, field[:, targets])
+            field[:, targets] = self._field(chosen)
+        return field, distances.clamp(max=4).view(1, 1, *self.size)
+
+    def _best_nearby(self, guess: Tensor, targets: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Source pixels (N,) and distances (N,) of the best patches around `source` (2, N)."""
+        side = self.patch_size
+        target = _windows(guess, self._field(targets), side)
+        window = _windows(self.image, source, side + 2)  # (N, side + 2, side + 2, 3)
+        candidates, distances = [], []
+        for down in range(3):
+            for right in range(3):
+                row = (source[0] + down - 1).clamp(0, self.size[0] - 1)
+                column = (source[1] + right - 1).clamp(0, self.size[1] - 1)
+                candidates.append(row * self.size[1] + column)
+                difference = window[:, down : down + side, right : right + side] - target
+                distances.append(difference.square_().mean((1, 2, 3)) + self.penalty[candidates[-1]])
+        distance, best = torch.stack(distances).min(0)
+        return torch.stack(candidates).gather(0, best[None])[0], distance
+
+    def vote(self, guess: Tensor, field: Tensor) -> Tensor:
+        """Recolour the hole: each pixel becomes the mean of what the patches over it would copy there."""
+        height, width = self.size
+        row, column = self.hole // width, self.hole % width
+        total = guess.new_zeros(len(self.hole), 3)
+        weight = guess.new_zeros(len(self.hole), 1)
+        reach = VOTE_SIZE // 2
+        for down in range(-reach, reach + 1):
+            for right in range(-reach, reach + 1):
+                near_row, near_column = (row + down).clamp(0, height - 1), (column + right).clamp(0, width - 1)
+                source_row, source_column = field[:, near_row * width + near_column]
+                source_row = (source_row + row - near_row).clamp(0, height - 1)
+                source_column = (source_column + column - near_column).clamp(0, width - 1)
+                source = source_row * width + source_column
+                known = self.known_rows[source, None]
+                total += self.rows[source] * known
+                weight += known
+        rows = _rows(guess)
+        rows[self.hole] = torch.where(weight > 0, total / weight.clamp_min(1), rows[self.hole])
+        return rows.t().reshape(guess.shape)
+
+
+def _rows(image: Tensor) -> Tensor:
+    """(1, C, H, W) -> a new (H*W, C)."""
+    return image[0].flatten(1).t().clone(memory_format=torch.contiguous_format)
+
+
+def _windows(image: Tensor, centres: Tensor, size: int) -> Tensor:
+    """(1, C, H, W) and centres (2, N) -> (N, size, size, C): the window around each centre, edges repeated."""
+    reach = size // 2
+    padded = F.pad(image, (reach, reach, reach, reach), mode="replicate")
+    step = torch.arange(size, device=image.device)
+    row = centres[0][:, None, None] + step[:, None]
+    return _rows(padded)[row * padded.shape[-1] + centres[1][:, None, None] + step]
+
+
+def _spread(mask: Tensor, reach: int) -> Tensor:
+    """Grow the ones of a (1, 1, H, W) mask by `reach` pixels in every direction."""
+    return F.max_pool2d(mask, 2 * reach + 1, 1, reach)
+
+
+def _trust(known: Tensor) -> Tensor:
+    """(1, 1, H, W) in (0, 1]: 1 where known, falling with the depth inside the hole."""
+    trust, inside, value = known.clone(), 1 - known, 1.0
+    while value > TRUST_FLOOR:
+        value *= TRUST_DECAY
+        deeper = inside - inside * _spread(1 - inside, 1)
+        trust = trust + value * (inside - deeper)
+        inside = deeper
+    return trust + TRUST_FLOOR * inside
+
+
+def _enlarge_field(field: Tensor, size: tuple[int, int], larger: tuple[int, int]) -> Tensor:
+    """Carry a field of `size` over to a whole multiple of it; each pixel keeps its offset to its source."""
+    factor = larger[0] // size[0]
+    grid = field.view(2, *size).repeat_interleave(factor, 1).repeat_interleave(factor, 2) * factor
+    grid[0] += (torch.arange(larger[0], device=field.device) % factor)[:, None]
+    grid[1] += torch.arange(larger[1], device=field.device) % factor
+    return grid.flatten(1)

@@ -1,0 +1,57 @@
+"""The refinement network: blends copied and smooth fills and paints what neither holds, at full resolution."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model_core.config import GeneratorConfig
+from model_core.networks.blocks import ResidualBlock, Upsample, conv
+
+# Copied image, smooth image, mask, match distance.
+INPUTS = 3 + 3 + 1 + 1
+DILATIONS = (1, 2, 4, 1)
+
+
+class RefinementNetwork(nn.Module):
+    """A U-Net from 1/2 scale (2x2 pixels folded into channels) down to 1/8, where it takes in the coarse features."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        width = config.refine_width
+        self.to_half = conv(4 * INPUTS, width)
+        self.to_quarter = conv(width, 2 * width, stride=2)
+        self.to_eighth = conv(2 * width, 4 * width, stride=2)
+        self.context = nn.Conv2d(3 * config.coarse_width, 4 * width, 1)
+        self.blocks = nn.Sequential(
+            *(ResidualBlock(4 * width, DILATIONS[i % len(DILATIONS)]) for i in range(config.refine_blocks))
+        )
+        self.up_quarter = Upsample(4 * width, 2 * width)
+        self.up_half = Upsample(2 * width, width)
+        self.to_image = nn.Conv2d(width, 4 * 4, 3, padding=1)
+        nn.init.zeros_(self.to_image.weight)
+        nn.init.zeros_(self.to_image.bias)
+
+    def forward(self, copied: Tensor, smooth: Tensor, mask: Tensor, distance: Tensor, features: Tensor) -> Tensor:
+        """Paint the hole. Takes and returns float32; the convolutions run in the parameters' precision.
+
+        Args:
+            copied: (B, 3, H, W) in [-1, 1], the picture with its hole filled by copying.
+            smooth: (B, 3, H, W) in [-1, 1], the picture with its hole filled smoothly.
+            mask: (B, 1, H, W) in {0, 1}, 1 = hole.
+            distance: (B, 1, H, W) >= 0, how badly the copied patches match.
+            features: (B, 3 * coarse_width, H/8, W/8) from the coarse network.
+
+        Returns:
+            (B, 3, H, W), meant to lie in [-1, 1]; unbounded so that the losses keep a gradient everywhere.
+        """
+        full = torch.cat([copied, smooth, mask, distance.clamp_min(1e-4).log() / 4], 1)
+        full = full.to(self.to_image.weight.dtype)
+        half = F.relu(self.to_half(F.pixel_unshuffle(full, 2)))  # (B, w, H/2, W/2)
+        quarter = F.relu(self.to_quarter(half))  # (B, 2w, H/4, W/4)
+        eighth = F.relu(self.to_eighth(quarter) + self.context(features))  # (B, 4w, H/8, W/8)
+        painted = self.up_half(self.up_quarter(self.blocks(eighth), quarter), half)
+        # (B, 4, H, W): three colours and one gate; float32 from here on, for 8 bits of colour need more than bf16 has.
+        detail = F.pixel_shuffle(self.to_image(painted), 2).float()
+        # The gate starts at 0.73 copied: sharp from the first step, and smooth where the two disagree least.
+        gate = torch.sigmoid(detail[:, 3:] + 1)
+        return torch.lerp(smooth, copied, gate) + detail[:, :3]

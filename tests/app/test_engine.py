@@ -1,0 +1,161 @@
+"""The line in front of the model is bounded, visible, and free again when a client leaves it."""
+
+import asyncio
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from app.engine import Engine, FillRequest
+from app.errors import QueueFullError
+from app.main import create_app
+from app.settings import Settings
+from model_core.inpainter import Inpainter
+
+AssertProblem = Callable[[httpx.Response, int], dict[str, Any]]
+
+
+class GatedInpainter(Inpainter):
+    """A real model whose inferences wait while its gate is shut; it counts them from then on."""
+
+    gate: threading.Event
+    begun: int
+    at_once: int
+    most_at_once: int
+
+    def shut(self) -> None:
+        self.gate.clear()
+        self.begun = self.at_once = self.most_at_once = 0
+
+    def inpaint(self, image: Image.Image, hole: np.ndarray) -> Image.Image:
+        self.begun += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        assert self.gate.wait(timeout=30)
+        filled = super().inpaint(image, hole)
+        self.at_once -= 1
+        return filled
+
+
+@pytest.fixture
+def gated(settings: Settings) -> Iterator[GatedInpainter]:
+    inpainter = GatedInpainter.from_checkpoint(settings.checkpoint, device="cpu", precision="fp32")
+    assert isinstance(inpainter, GatedInpainter)
+    inpainter.gate = threading.Event()
+    inpainter.shut()
+    inpainter.gate.set()
+    yield inpainter
+    inpainter.gate.set()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def fill_request(files: dict[str, bytes]) -> FillRequest:
+    return FillRequest(io.BytesIO(files["image"]), io.BytesIO(files["mask"]), "white", 0, "png", 95)
+
+
+def test_a_full_line_is_refused_and_visible(
+    settings: Settings, gated: GatedInpainter, files: dict[str, bytes], assert_problem: AssertProblem
+) -> None:
+    """One in work and one waiting is as many as may: the third is told to retry, and the two are answered."""
+    app = create_app(settings.model_copy(update={"max_queued_requests": 1}), gated)
+    with TestClient(app) as client, ThreadPoolExecutor() as clients:
+        gated.shut()
+        asked = [clients.submit(client.post, "/inpaint", files=files) for _ in range(2)]
+        wait_until(
+            lambda: client.get("/health").json()["queue"] == {"running": 1, "waiting": 1, "capacity": 1}
+        )
+        refused = client.post("/inpaint", files=files)
+        problem = assert_problem(refused, 429)
+        assert "1 in work, 1 of 1 waiting" in problem["detail"]
+        assert int(refused.headers["retry-after"]) >= 1
+        gated.gate.set()
+        assert [answer.result().status_code for answer in asked] == [200, 200]
+        wait_until(lambda: client.get("/health").json()["queue"]["running"] == 0)
+
+
+def test_inferences_at_once_are_bounded(
+    settings: Settings, gated: GatedInpainter, files: dict[str, bytes]
+) -> None:
+    """With max_concurrency 2, eight requests never have more than two inferences at once, and do have two."""
+    app = create_app(settings.model_copy(update={"max_concurrency": 2}), gated)
+    with TestClient(app) as client, ThreadPoolExecutor() as clients:
+        gated.shut()
+        asked = [clients.submit(client.post, "/inpaint", files=files) for _ in range(8)]
+        wait_until(lambda: gated.begun == 2)
+        gated.gate.set()
+        assert {answer.result().status_code for answer in asked} == {200}
+    assert gated.most_at_once == 2
+
+
+def test_a_slow_model_is_given_up(
+    settings: Settings, gated: GatedInpainter, files: dict[str, bytes], assert_problem: AssertProblem
+) -> None:
+    """An answer that is not ready in time is a 504, and the service then answers the next request."""
+    app = create_app(settings.model_copy(update={"timeout_seconds": 0.5}), gated)
+    with TestClient(app) as client:
+        gated.shut()
+        assert "0.5 seconds" in assert_problem(client.post("/inpaint", files=files), 504)["detail"]
+        gated.gate.set()
+        wait_until(lambda: client.get("/health").json()["queue"]["running"] == 0)
+        assert client.post("/inpaint", files=files).status_code == 200
+
+
+def test_a_cancelled_wait_leaves_the_line(
+    settings: Settings, gated: GatedInpainter, files: dict[str, bytes]
+) -> None:
+    """A request that is cancelled while it waits costs no inference, and its place is free at once."""
+    engine = Engine(gated, settings.model_copy(update={"max_queued_requests": 2}))
+
+    gated.shut()
+
+    async def scenario() -> None:
+        running = [asyncio.create_task(engine.fill(fill_request(files))) for _ in range(2)]
+        waiting = asyncio.create_task(engine.fill(fill_request(files)))
+        while engine.waiting < 2:
+            await asyncio.sleep(0.01)
+        with pytest.raises(QueueFullError):
+            await engine.fill(fill_request(files))
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert engine.waiting == 1
+        gated.gate.set()
+        await asyncio.gather(*running)
+
+    asyncio.run(scenario())
+    engine.close()
+    assert gated.begun == 2
+    assert (engine.running, engine.waiting) == (0, 0)
+
+
+def test_a_failing_inference_does_not_block_the_device(settings: Settings, files: dict[str, bytes]) -> None:
+    """After an unexpected failure the device is free for the next request."""
+
+    class FailsOnce(Inpainter):
+        fails = False
+
+        def inpaint(self, image: Image.Image, hole: np.ndarray) -> Image.Image:
+            if self.fails:
+                self.fails = False
+                raise RuntimeError("once")
+            return super().inpaint(image, hole)
+
+    inpainter = FailsOnce.from_checkpoint(settings.checkpoint, device="cpu", precision="fp32")
+    with TestClient(create_app(settings, inpainter), raise_server_exceptions=False) as client:
+        inpainter.fails = True
+        statuses = [client.post("/inpaint", files=files).status_code for _ in range(3)]
+    assert statuses == [500, 200, 200]

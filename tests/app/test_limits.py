@@ -1,0 +1,171 @@
+"""What one request may cost is bounded: bytes before they are kept, time, and work for clients that left."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.limits import RequestLimits
+from app.main import create_app
+from app.settings import Settings
+from app.tracing import RequestId
+
+AssertProblem = Callable[[httpx.Response, int], dict[str, Any]]
+
+
+def limited(app: ASGIApp, *, max_request_bytes: int = 1000, timeout_seconds: float = 30.0) -> ASGIApp:
+    limits = RequestLimits(app, max_request_bytes=max_request_bytes, timeout_seconds=timeout_seconds)
+    return RequestId(limits)
+
+
+def ask(app: ASGIApp, **arguments: Any) -> httpx.Response:
+    async def post() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            return await client.post("/", **arguments)
+
+    return asyncio.run(post())
+
+
+async def count_bytes(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the size of the request's body."""
+    body = await Request(scope, receive).body()
+    await PlainTextResponse(str(len(body)))(scope, receive, send)
+
+
+async def never(scope: Scope, receive: Receive, send: Send) -> None:
+    """Read the request and answer after a minute."""
+    await Request(scope, receive).body()
+    await asyncio.sleep(60)
+
+
+def test_a_body_of_just_the_limit_passes() -> None:
+    """The limit itself is allowed."""
+    assert ask(limited(count_bytes), content=bytes(1000)).text == "1000"
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_one_byte_more_is_refused(
+    settings: Settings, files: dict[str, bytes], assert_problem: AssertProblem, declared: bool
+) -> None:
+    """Whether the body says its length or comes in chunks, the answer is 413 with the limit."""
+    request = httpx.Request("POST", "http://test/inpaint", files=files)
+    body = request.read()
+    app = create_app(settings.model_copy(update={"max_request_bytes": len(body) - 1}))
+
+    def chunks() -> Iterator[bytes]:
+        yield body[:100]
+        yield body[100:]
+
+    with TestClient(app) as client:
+        content_type = {"Content-Type": request.headers["content-type"]}
+        response = client.post("/inpaint", content=body if declared else chunks(), headers=content_type)
+    problem = assert_problem(response, 413)
+    assert f"{len(body) - 1:,}" in problem["detail"]
+    assert (f"{len(body):,}" in problem["detail"]) is declared
+
+
+def test_nothing_is_read_beyond_the_limit() -> None:
+    """A body without a declared length is not read on once it is too long."""
+    read = 0
+
+    async def receive() -> Message:
+        nonlocal read
+        read += 100
+        return {"type": "http.request", "body": bytes(100), "more_body": True}
+
+    async def send(message: Message) -> None:
+        raise AssertionError("the application of this test answers nothing")
+
+    with pytest.raises(Exception, match="1,000 bytes"):
+        asyncio.run(
+            RequestLimits(count_bytes, max_request_bytes=1000, timeout_seconds=5)(SCOPE, receive, send)
+        )
+    assert read == 1100
+
+
+SCOPE: Scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+
+
+def test_a_slow_answer_is_given_up(assert_problem: AssertProblem) -> None:
+    """Past the deadline the client gets a 504 that names it."""
+    response = ask(limited(never, timeout_seconds=0.1), content=b"x")
+    assert "0.1 seconds" in assert_problem(response, 504)["detail"]
+
+
+def test_a_slow_upload_is_given_up(assert_problem: AssertProblem) -> None:
+    """A body that trickles in past the deadline gets a 408 that says how much had come."""
+
+    async def trickle() -> Any:
+        yield b"12345"
+        await asyncio.sleep(60)
+
+    response = ask(limited(count_bytes, timeout_seconds=0.1), content=trickle())
+    assert "Only 5 bytes" in assert_problem(response, 408)["detail"]
+
+
+def test_an_answer_that_has_begun_may_take_its_time() -> None:
+    """The deadline is for the first byte; a slow reader still gets all of it."""
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(0.2)
+        await send({"type": "http.response.body", "body": b"late"})
+
+    assert ask(limited(stream, timeout_seconds=0.1)).text == "late"
+
+
+def test_a_timeout_of_the_application_itself_is_not_ours() -> None:
+    """A TimeoutError from inside is a failure like any other, not a deadline that passed."""
+
+    async def fail(scope: Scope, receive: Receive, send: Send) -> None:
+        raise TimeoutError("from inside")
+
+    with pytest.raises(TimeoutError, match="from inside"):
+        ask(limited(fail))
+
+
+def test_work_for_a_client_that_has_left_is_cancelled() -> None:
+    """When the connection closes before the answer begins, the request is cancelled and nothing is sent."""
+    cancelled = threading.Event()
+    messages: list[Message] = [{"type": "http.request", "body": b"x"}, {"type": "http.disconnect"}]
+
+    async def work(scope: Scope, receive: Receive, send: Send) -> None:
+        await Request(scope, receive).body()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def send(message: Message) -> None:
+        raise AssertionError("there is nobody to answer")
+
+    asyncio.run(asyncio.wait_for(limited(work)(dict(SCOPE), receive, send), timeout=10))
+    assert cancelled.is_set()
+
+
+def test_other_protocols_pass() -> None:
+    """Lifespan messages are none of the middlewares' business."""
+    seen = []
+
+    async def note(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["type"])
+
+    async def nothing() -> Message:
+        return {}
+
+    async def nowhere(message: Message) -> None:
+        pass
+
+    asyncio.run(limited(note)({"type": "lifespan"}, nothing, nowhere))
+    assert seen == ["lifespan"]

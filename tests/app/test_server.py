@@ -1,0 +1,145 @@
+"""The service as its users run it: a real process, asked over a real connection."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+ToBytes = Callable[..., bytes]
+AssertProblem = Callable[[httpx.Response, int], dict[str, Any]]
+START_SECONDS = 60
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start(**settings: str) -> "subprocess.Popen[str]":
+    environment = os.environ | {f"INPAINT_{name.upper()}": value for name, value in settings.items()}
+    return subprocess.Popen(
+        [sys.executable, "-m", "app"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until_ready(url: str, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        try:
+            if httpx.get(f"{url}/health/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError(f"the service was not ready within {START_SECONDS} seconds")
+
+
+@contextmanager
+def running(checkpoint: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    port = free_port()
+    process = start(checkpoint=str(checkpoint), port=str(port), device="cpu", precision="fp32")
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_ready(url, process)
+        yield url, process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def url(tiny_checkpoint: Path) -> Iterator[str]:
+    with running(tiny_checkpoint) as (url, _):
+        yield url
+
+
+def test_fills_a_picture_over_http(url: str, files: dict[str, bytes]) -> None:
+    """The request of the README works, and the answer does not tell which server software made it."""
+    response = httpx.post(f"{url}/inpaint", files=files)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "image/png"
+    assert "server" not in response.headers
+
+
+def test_concurrent_requests_get_the_bytes_of_serial_ones(url: str, to_bytes: ToBytes) -> None:
+    """Sixteen different requests at once are answered with exactly what each gets alone."""
+    rng = np.random.default_rng(0)
+
+    def request(seed: int) -> dict[str, bytes]:
+        height, width = 40 + 8 * (seed % 4), 50 + 7 * (seed % 5)
+        mask = np.zeros((height, width), dtype=np.uint8)
+        mask[seed : seed + 12, 5 : 20 + seed] = 255
+        image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        return {"image": to_bytes(Image.fromarray(image)), "mask": to_bytes(Image.fromarray(mask))}
+
+    requests = [request(seed) for seed in range(16)]
+    with httpx.Client(timeout=60) as client:
+
+        def ask(files: dict[str, bytes]) -> bytes:
+            response = client.post(f"{url}/inpaint", files=files)
+            assert response.status_code == 200
+            return response.content
+
+        alone = [ask(files) for files in requests]
+        with ThreadPoolExecutor(8) as clients:
+            together = list(clients.map(ask, requests))
+    assert together == alone
+    assert len(set(alone)) == len(alone)
+
+
+def long_form() -> Iterator[bytes]:
+    """A well-formed multipart body of 40 MB, in pieces."""
+    yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="long"\r\n\r\n'
+    for _ in range(40):
+        yield bytes(1_000_000)
+    yield b"\r\n--x--\r\n"
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_large_body_is_answered_while_it_is_sent(
+    url: str, files: dict[str, bytes], assert_problem: AssertProblem, declared: bool
+) -> None:
+    """With or without a declared length, the client reads its 413, and the service goes on."""
+    content = b"".join(long_form()) if declared else long_form()
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    response = httpx.post(f"{url}/inpaint", content=content, headers=headers, timeout=30)
+    assert "30,000,000" in assert_problem(response, 413)["detail"]
+    assert httpx.post(f"{url}/inpaint", files=files).status_code == 200
+
+
+def test_sigterm_finishes_and_exits_cleanly(tiny_checkpoint: Path, files: dict[str, bytes]) -> None:
+    """A stopped service exits with 0 and without a traceback, even while a client keeps its connection."""
+    with running(tiny_checkpoint) as (url, process), httpx.Client() as client:
+        assert client.post(f"{url}/inpaint", files=files).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=20)
+        assert process.returncode == 0
+        assert "Traceback" not in log
+
+
+def test_a_missing_checkpoint_stops_the_start_with_one_line(tmp_path: Path) -> None:
+    """One clear sentence on stderr, a failing exit code, no traceback."""
+    process = start(checkpoint=str(tmp_path / "none.safetensors"))
+    out, log = process.communicate(timeout=START_SECONDS)
+    assert process.returncode == 1
+    assert out == ""
+    assert len(log.splitlines()) == 1, log
+    assert log.startswith("The service cannot start: ")
+    assert "none.safetensors" in log

@@ -1,0 +1,84 @@
+import pytest
+import torch
+
+from model_core.devices import (
+    available_devices,
+    choose_device,
+    choose_precision,
+    computes_bf16,
+    precision_name,
+)
+from model_core.errors import DeviceError
+
+CPU = torch.device("cpu")
+
+
+def test_every_machine_offers_a_cpu_last():
+    """The CPU is there, and everything faster comes before it."""
+    assert available_devices()[-1] == "cpu"
+
+
+def test_auto_takes_the_best_device_offered():
+    """ "auto" is the first of the devices that the machine offers."""
+    assert choose_device("auto") == torch.device(available_devices()[0])
+
+
+def test_cpu_can_always_be_chosen():
+    """The CPU can be asked for by name, also beside a GPU."""
+    assert choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "tpu", "", "CPU", "cpu:1"])
+def test_a_device_that_is_not_there_is_refused(name: str):
+    """The error names what was asked for and what the machine offers."""
+    with pytest.raises(DeviceError) as caught:
+        choose_device(name)
+
+    assert repr(name) in str(caught.value)
+    assert "cpu" in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
+def test_precisions_by_name(name: str, dtype: torch.dtype):
+    """A named precision is taken as it is, and has that name."""
+    assert choose_precision(name, CPU) is dtype
+    assert precision_name(dtype) == name
+
+
+@pytest.mark.parametrize("name", ["fp16", "int8", ""])
+def test_precisions_that_the_cpu_does_not_offer(name: str):
+    """Half floats need a GPU, and unknown names are refused."""
+    with pytest.raises(DeviceError, match="precision"):
+        choose_precision(name, CPU)
+
+
+def test_half_floats_are_offered_on_a_gpu():
+    """The choice depends on the kind of device; none has to be there to decide it."""
+    assert choose_precision("fp16", torch.device("cuda:0")) is torch.float16
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"amx_bf16": True}, True),
+        ({"avx512_bf16": True, "amx_bf16": False}, True),
+        ({"bf16": True}, True),
+        ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, False),
+        ({}, False),
+    ],
+)
+def test_which_cpus_compute_bf16(capabilities: dict[str, object], expected: bool):
+    """Only instructions that multiply bfloat16 count; vector width alone does not."""
+    assert computes_bf16(capabilities) is expected
+
+
+def test_auto_precision_follows_this_cpu():
+    """On the CPU, "auto" is bf16 exactly where the processor computes it natively."""
+    native = computes_bf16(torch.cpu.get_capabilities())
+
+    assert choose_precision("auto", CPU) is (torch.bfloat16 if native else torch.float32)
+
+
+def test_auto_precision_elsewhere_is_full():
+    """A device without a rule of its own runs in float32."""
+    assert choose_precision("auto", torch.device("mps")) is torch.float32

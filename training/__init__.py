@@ -1,0 +1,1 @@
+"""Trains, evaluates and exports the generators that the service loads."""

@@ -1,0 +1,296 @@
+"""The one object that describes a training run, its JSON form, and the command line flags made from its fields."""
+
+import argparse
+import dataclasses
+import json
+import typing
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from model_core.config import GeneratorConfig
+from training.errors import OptionError
+
+T = TypeVar("T")
+Kind = Literal["thin", "medium", "thick", "boxes", "objects"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskConfig:
+    """Relative frequency of each kind of mask; see `masks` for their distributions."""
+
+    thin: float = 1.0
+    medium: float = 1.0
+    thick: float = 1.0
+    boxes: float = 0.25
+    objects: float = 0.25
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentationConfig:
+    """How crops vary.
+
+    Attributes:
+        min_zoom: the smallest crop, as a multiple of crop_size; crops reach from there to the whole picture.
+        aspect: largest stretch of a crop's width over its height, 0.1 = up to 10%.
+        flip: probability of a horizontal flip.
+        brightness, contrast, saturation: largest relative change of each.
+    """
+
+    min_zoom: float = 1.0
+    aspect: float = 0.05
+    flip: float = 0.5
+    brightness: float = 0.05
+    contrast: float = 0.05
+    saturation: float = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscriminatorConfig:
+    """Attributes:
+    width: channels of the first layer; doubled by each further one up to 8 times as many.
+    layers: strided layers; the receptive field roughly doubles with each.
+    spectral_norm: bound every layer's Lipschitz constant (Miyato et al., arXiv 1802.05957).
+    """
+
+    width: int = 48
+    layers: int = 3
+    spectral_norm: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Weights of the generator's losses, and how the discriminator learns. A weight of 0 leaves the term out.
+
+    Attributes:
+        l1_hole, l1_known: mean absolute difference in the hole and outside of it, in [0, 2].
+        coarse: mean absolute difference of the generator's early guess and the reduced truth, in the hole.
+        perceptual: feature distance of the composited picture, per share of hole.
+        perceptual_trunk: whose features: "alexnet", "vgg16" (dearer), or "st-lpips", the metric itself (dearest).
+        perceptual_scale: reduce the pictures by this factor first (1, 2 or 4).
+        adversarial: weight of the adversarial loss.
+        adversarial_kind: which one.
+        feature_matching: distance of the discriminator's features.
+        r1: gamma of the gradient penalty on real pictures; 0 = none.
+        r1_interval: apply it every so many steps, so many times stronger.
+        gradient_penalty: weight of the penalty that "wasserstein" needs.
+    """
+
+    l1_hole: float = 1.0
+    l1_known: float = 0.0
+    coarse: float = 1.0
+    perceptual: float = 4.0
+    perceptual_trunk: Literal["alexnet", "vgg16", "st-lpips"] = "alexnet"
+    perceptual_scale: Literal[1, 2, 4] = 1
+    adversarial: float = 0.1
+    adversarial_kind: Literal["non-saturating", "hinge", "least-squares", "wasserstein"] = "hinge"
+    feature_matching: float = 1.0
+    r1: float = 0.0
+    r1_interval: int = 16
+    gradient_penalty: float = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """A training run.
+
+    Progress goes from 0 to 1 as samples approach total_samples or minutes approach max_minutes, whichever is nearer.
+    With max_minutes, the schedule depends on the clock, and two runs are no longer equal.
+
+    Attributes:
+        data: folder of pictures, searched recursively.
+        run: folder that the run writes: config.json, state.pt, stats.jsonl, TensorBoard events.
+        init: an exported checkpoint to start from; empty = random weights.
+        seed: of weights, crops and masks.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        precision: of convolutions; weights and losses are always float32.
+        threads: CPU threads; 0 = as many as torch thinks fit.
+        total_samples: pictures to train on, repetitions counted; 0 = no limit.
+        max_minutes: training time, pauses between resumed runs left out; 0 = no limit.
+        batch_size: pictures a step and process.
+        crop_size: side of training crops in pixels.
+        validation_share: share of the pictures kept out of training, chosen by their names.
+        cache_gigabytes: decoded photographs kept in memory; what does not fit is decoded anew for each crop.
+        cache: where they are kept: "host" memory or on the "device", where crops are then made.
+        lr_generator, lr_discriminator: learning rates of Adam.
+        beta1, beta2: Adam's decay rates.
+        clip_norm: largest norm of a gradient.
+        lr_warm_up_samples: linear rise of the learning rates.
+        lr_tail_share: last part of the progress, in which the learning rates fall along a cosine.
+        reconstruction_share: first part of the progress, without adversarial losses.
+        ema_half_life_samples: how fast the averaged weights forget.
+        log_every_steps, sample_every_steps: intervals of numbers and of sample pictures in the logs.
+        save_every_seconds: interval of training states.
+    """
+
+    data: str = ""
+    run: str = "runs/default"
+    init: str = ""
+    seed: int = 0
+    device: str = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    threads: int = 0
+    total_samples: int = 200_000
+    max_minutes: float = 0.0
+    batch_size: int = 8
+    crop_size: int = 256
+    validation_share: float = 0.03
+    cache_gigabytes: float = 4.0
+    cache: Literal["host", "device"] = "host"
+    lr_generator: float = 5e-4
+    lr_discriminator: float = 4e-4
+    beta1: float = 0.5
+    beta2: float = 0.99
+    clip_norm: float = 5.0
+    lr_warm_up_samples: int = 800
+    lr_tail_share: float = 0.4
+    reconstruction_share: float = 0.2
+    ema_half_life_samples: int = 2000
+    log_every_steps: int = 10
+    sample_every_steps: int = 500
+    save_every_seconds: float = 120.0
+    generator: GeneratorConfig = dataclasses.field(default_factory=GeneratorConfig)
+    discriminator: DiscriminatorConfig = dataclasses.field(default_factory=DiscriminatorConfig)
+    losses: LossConfig = dataclasses.field(default_factory=LossConfig)
+    masks: MaskConfig = dataclasses.field(default_factory=MaskConfig)
+    augmentation: AugmentationConfig = dataclasses.field(default_factory=AugmentationConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON-ready values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
+        """Build from `to_dict`'s result; fields left out take their defaults.
+
+        Raises:
+            OptionError: a field is unknown, of another type, or out of its range.
+            ConfigError: the same in the generator's part.
+        """
+        config = _build(cls, values, "")
+        _require_ranges(config)
+        return config
+
+
+def load_config(path: str | Path) -> dict[str, Any]:
+    """The JSON object in a configuration file; it need not name every field.
+
+    Raises:
+        OptionError: the file cannot be read or is not a JSON object.
+    """
+    try:
+        values = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise OptionError(f"configuration {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise OptionError(f"configuration {path} is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise OptionError(f"configuration {path} holds a {type(values).__name__}; expected an object")
+    return values
+
+
+def save_config(path: str | Path, config: TrainConfig) -> None:
+    """Write `config` as JSON."""
+    Path(path).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, nested objects field by field."""
+    merged = dict(base)
+    for name, value in changes.items():
+        inner = merged.get(name)
+        merged[name] = merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for every field: --batch-size, and --losses.perceptual for those of nested parts."""
+    for name, default in _leaves(TrainConfig().to_dict()):
+        flag = "--" + name.replace("_", "-")
+        parser.add_argument(flag, dest=name, metavar=type(default).__name__.upper(), help=f"default: {default!r}")
+
+
+def changes_from_flags(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The fields given on the command line, nested like `TrainConfig.to_dict`.
+
+    Raises:
+        OptionError: a value cannot be read as its field's type.
+    """
+    changes: dict[str, Any] = {}
+    for name, default in _leaves(TrainConfig().to_dict()):
+        text = getattr(arguments, name)
+        if text is not None:
+            *parents, field = name.split(".")
+            place = changes
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[field] = _parse(name, text, type(default))
+    return changes
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    leaves: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        leaves += _leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
+    return leaves
+
+
+def _parse(name: str, text: str, kind: type) -> Any:
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    try:
+        return words[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError) as error:
+        raise OptionError(f"{name} is {text!r}; expected {kind.__name__}") from error
+
+
+def _build(cls: type[T], values: Any, path: str) -> T:
+    """An instance of the dataclass `cls` from a dict, every field checked against its annotation."""
+    if not isinstance(values, dict):
+        raise OptionError(f"{path.rstrip('.')} is {values!r}; expected an object")
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise OptionError(f"unknown field {path}{unknown[0]}; known: {', '.join(sorted(hints))}")
+    return cls(**{name: _checked(hints[name], value, path + name) for name, value in values.items()})
+
+
+def _checked(hint: Any, value: Any, name: str) -> Any:
+    if hint is GeneratorConfig:
+        return GeneratorConfig.from_dict(value)
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, name + ".")
+    if typing.get_origin(hint) is Literal:
+        if value not in typing.get_args(hint):
+            raise OptionError(f"{name} is {value!r}; expected one of {', '.join(map(str, typing.get_args(hint)))}")
+        return value
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise OptionError(f"{name} is {value!r}; expected {hint.__name__}")
+    return value
+
+
+def _require_ranges(config: TrainConfig) -> None:
+    smallest: dict[str, float] = {
+        "batch_size": 1, "crop_size": 32, "log_every_steps": 1, "sample_every_steps": 1,
+        "ema_half_life_samples": 1, "discriminator.width": 1, "discriminator.layers": 1, "losses.r1_interval": 1,
+        "augmentation.min_zoom": 0.1,
+    }  # fmt: skip
+    for name, value in _leaves(config.to_dict()):
+        if type(value) in (int, float) and value < smallest.get(name, 0):
+            raise OptionError(f"{name} is {value}; expected at least {smallest.get(name, 0)}")
+    for name in ("validation_share", "lr_tail_share", "reconstruction_share"):
+        if getattr(config, name) > 1:
+            raise OptionError(f"{name} is {getattr(config, name)}; expected a share from 0 to 1")
+    if config.crop_size % max(8, config.generator.size_multiple):
+        raise OptionError(
+            f"crop_size is {config.crop_size}; expected a multiple of {max(8, config.generator.size_multiple)}"
+        )
+    if config.crop_size < 3 * 2**config.discriminator.layers:
+        raise OptionError(
+            f"crop_size is {config.crop_size}; a discriminator of {config.discriminator.layers} layers needs at least "
+            f"{3 * 2**config.discriminator.layers}"
+        )
+    if not sum(dataclasses.astuple(config.masks)) > 0:
+        raise OptionError("all mask frequencies are 0; expected at least one above 0")
+    if not config.total_samples and not config.max_minutes:
+        raise OptionError("total_samples and max_minutes are both 0; expected a limit on one of them")

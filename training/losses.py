@@ -1,0 +1,121 @@
+"""The losses, one small function each. They take float32 and return a mean over the batch unless they say otherwise."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# A patch counts as made by the generator when at least this share of its cell is hole.
+HOLE_SHARE = 0.1
+
+
+def masked_l1(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """sum w |p - t| / sum w: the mean absolute difference where `weight` (B, 1, H, W) lies; 0 where it lies nowhere."""
+    difference = (prediction - target).abs().mean(1, keepdim=True)
+    return (difference * weight).sum() / weight.sum().clamp_min(1)
+
+
+def coarse_l1(coarse: Tensor, image: Tensor, mask: Tensor) -> Tensor:
+    """`masked_l1` of the generator's low-resolution guess and the area-averaged truth, weighed by the share of hole."""
+    size = coarse.shape[-2:]
+    return masked_l1(coarse, F.adaptive_avg_pool2d(image, size), F.adaptive_avg_pool2d(mask, size))
+
+
+def per_hole(distance: Tensor, mask: Tensor) -> Tensor:
+    """sum d / sum share of hole: a distance (B,) of whole pictures, as if the holes covered them.
+
+    Known pixels add nothing to the distance of a composited picture, so without this large holes would drown small ones.
+    """
+    return distance.sum() / mask.mean((1, 2, 3)).sum().clamp_min(1e-3)
+
+
+def feature_matching(fake: list[Tensor], real: list[Tensor], mask: Tensor) -> Tensor:
+    """mean_l mean |f_l(fake) - f_l(real)| over the share of hole (pix2pixHD: Wang et al., arXiv 1711.11585, eq. 4)."""
+    distances = [F.l1_loss(f.float(), r.detach().float()) for f, r in zip(fake, real, strict=True)]
+    return torch.stack(distances).mean() / mask.mean().clamp_min(1e-3)
+
+
+class Adversarial(NamedTuple):
+    """One adversarial loss. Weights (B, 1, h, w) say how much each fake patch counts.
+
+    Attributes:
+        discriminator: (real logits, fake logits, weights) -> loss of the discriminator.
+        generator: (fake logits, weights) -> loss of the generator.
+        boundary: the logit above which the discriminator says "real"; None where only differences have a meaning.
+    """
+
+    discriminator: Callable[[Tensor, Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor, Tensor], Tensor]
+    boundary: float | None = 0.0
+
+
+def patch_weights(mask: Tensor, logits: Tensor) -> Tensor:
+    """1 for the patches of a composited picture that hold enough hole to be called fake, else 0."""
+    return (F.adaptive_avg_pool2d(mask, logits.shape[-2:]) >= HOLE_SHARE).float()
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """sum w v / sum w, with at least one patch's weight below."""
+    return (values * weights).sum() / weights.sum().clamp_min(1)
+
+
+def _least_squares_d(real: Tensor, fake: Tensor, weights: Tensor) -> Tensor:
+    return (real - 1).square().mean() + weighted_mean(fake.square(), weights)
+
+
+ADVERSARIAL = {
+    # D: -log sigmoid(r) - log(1 - sigmoid(f)); G: -log sigmoid(f) (Goodfellow et al., arXiv 1406.2661, section 3).
+    "non-saturating": Adversarial(
+        lambda real, fake, weights: F.softplus(-real).mean() + weighted_mean(F.softplus(fake), weights),
+        lambda fake, weights: weighted_mean(F.softplus(-fake), weights),
+    ),
+    # D: max(0, 1 - r) + max(0, 1 + f); G: -f (Lim and Ye, arXiv 1705.02894).
+    "hinge": Adversarial(
+        lambda real, fake, weights: F.relu(1 - real).mean() + weighted_mean(F.relu(1 + fake), weights),
+        lambda fake, weights: -weighted_mean(fake, weights),
+    ),
+    # D: (r - 1)^2 + f^2; G: (f - 1)^2 (Mao et al., arXiv 1611.04076, eq. 9).
+    "least-squares": Adversarial(
+        _least_squares_d,
+        lambda fake, weights: weighted_mean((fake - 1).square(), weights),
+        boundary=0.5,
+    ),
+    # D: f - r, with `gradient_penalty`; G: -f (Gulrajani et al., arXiv 1704.00028).
+    "wasserstein": Adversarial(
+        lambda real, fake, weights: weighted_mean(fake, weights) - real.mean(),
+        lambda fake, weights: -weighted_mean(fake, weights),
+        boundary=None,
+    ),
+}
+
+
+def input_gradient(discriminator: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """(B,) squared norm of d(mean logit of each picture) / d(picture), itself differentiable.
+
+    Args:
+        discriminator: (B, 3, H, W) -> (B, 1, h, w) logits.
+    """
+    image = image.detach().requires_grad_()
+    score = discriminator(image).mean((1, 2, 3)).sum()
+    (gradient,) = torch.autograd.grad(score, image, create_graph=True)
+    return gradient.square().sum((1, 2, 3))
+
+
+def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+    """E |grad D(real)|^2 / 2, to be weighed by gamma (Mescheder et al., arXiv 1801.04406, eq. 9)."""
+    return input_gradient(discriminator, real).mean() / 2
+
+
+def gradient_penalty(
+    discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, share: Tensor
+) -> Tensor:
+    """E (|grad D(x)| - 1)^2 at points between real and fake (Gulrajani et al., arXiv 1704.00028, eq. 3).
+
+    Args:
+        share: (B, 1, 1, 1) in [0, 1], drawn uniformly: each picture's place on its line.
+    """
+    between = torch.lerp(real.detach(), fake.detach(), share)
+    # The small constant keeps the root's gradient finite.
+    return ((input_gradient(discriminator, between) + 1e-12).sqrt() - 1).square().mean()

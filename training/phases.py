@@ -1,0 +1,158 @@
+"""One function a phase of a training step: each returns its loss and the numbers worth logging."""
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model_core.networks import Fill, Generator
+from training import losses
+from training.config import LossConfig
+from training.data import Batch
+from training.discriminator import Discriminator, Verdict
+
+Metrics = dict[str, Tensor]
+
+
+class Phase(NamedTuple):
+    """loss: scalar with a gradient; metrics: detached scalars."""
+
+    loss: Tensor
+    metrics: Metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """The networks of a run. What no loss asks for is None.
+
+    Attributes:
+        perceptual: (prediction, target) -> (B,) distances.
+        autocast: a fresh context in which convolutions run in the chosen precision.
+    """
+
+    generator: Generator
+    discriminator: Discriminator | None
+    perceptual: Callable[[Tensor, Tensor], Tensor] | None
+    autocast: Callable[[], AbstractContextManager[object]]
+
+    def fill(self, batch: Batch) -> Fill:
+        """The generator's answer, in float32."""
+        with self.autocast():
+            fill = self.generator(batch.image, batch.mask)
+        return Fill(fill.prediction.float(), fill.coarse.float())
+
+    def judge(self, image: Tensor, mask: Tensor) -> Verdict:
+        """The discriminator's verdict; logits in float32."""
+        assert self.discriminator is not None
+        with self.autocast():
+            logits, features = self.discriminator(image, mask)
+        return Verdict(logits.float(), features)
+
+
+def composite(prediction: Tensor, batch: Batch) -> Tensor:
+    """(B, 3, H, W): the prediction in the hole, the photograph elsewhere."""
+    return torch.lerp(batch.image, prediction, batch.mask)
+
+
+def discriminator_phase(
+    networks: Networks, batch: Batch, inpainted: Tensor, config: LossConfig, step: int, share: Tensor
+) -> Phase:
+    """Tell photographs from composited fills. No gradient reaches the generator.
+
+    Args:
+        inpainted: (B, 3, H, W), composited.
+        step: decides whether the lazy penalty is due.
+        share: (B, 1, 1, 1) uniform in [0, 1], for the gradient penalty.
+    """
+    inpainted = inpainted.detach()
+    verdict = networks.judge(torch.cat([batch.image, inpainted]), batch.mask.repeat(2, 1, 1, 1))
+    real, fake = verdict.logits.chunk(2)
+    adversarial = losses.ADVERSARIAL[config.adversarial_kind]
+    weights = losses.patch_weights(batch.mask, fake)
+    loss = adversarial.discriminator(real, fake, weights)
+    metrics = {"discriminator/loss": loss}
+
+    discriminator = networks.discriminator
+    assert discriminator is not None
+
+    def logits(image: Tensor) -> Tensor:
+        return discriminator(image, batch.mask).logits
+
+    if config.adversarial_kind == "wasserstein":
+        penalty = losses.gradient_penalty(logits, batch.image, inpainted, share)
+        loss = loss + config.gradient_penalty * penalty
+        metrics["discriminator/gradient_penalty"] = penalty
+    if config.r1 and step % config.r1_interval == 0:
+        penalty = losses.r1_penalty(logits, batch.image)
+        loss = loss + config.r1 * config.r1_interval * penalty
+        metrics["discriminator/r1"] = penalty
+    boundary = verdict.logits.mean() if adversarial.boundary is None else adversarial.boundary
+    metrics["discriminator/accuracy_real"] = (real > boundary).float().mean()
+    metrics["discriminator/accuracy_fake"] = losses.weighted_mean((fake < boundary).float(), weights)
+    return Phase(loss, _detached(metrics))
+
+
+def generator_phase(networks: Networks, batch: Batch, fill: Fill, config: LossConfig, adversarial: bool) -> Phase:
+    """Come near the truth and, when `adversarial`, convince the discriminator."""
+    inpainted = composite(fill.prediction, batch)
+    terms: Metrics = {}
+    if config.l1_hole:
+        terms["l1_hole"] = losses.masked_l1(fill.prediction, batch.image, batch.mask)
+    if config.l1_known:
+        terms["l1_known"] = losses.masked_l1(fill.prediction, batch.image, 1 - batch.mask)
+    if config.coarse:
+        terms["coarse"] = losses.coarse_l1(fill.coarse, batch.image, batch.mask)
+    if networks.perceptual:
+        with networks.autocast():
+            distance = networks.perceptual(inpainted, batch.image).float()
+        terms["perceptual"] = losses.per_hole(distance, batch.mask)
+    if adversarial:
+        terms |= _adversarial_terms(networks, batch, inpainted, config)
+    loss = torch.stack([getattr(config, name) * term for name, term in terms.items()]).sum()
+    metrics = {f"generator/{name}": term for name, term in terms.items()} | {"generator/loss": loss}
+    return Phase(loss, _detached(metrics | diversity(fill.prediction, batch)))
+
+
+def _adversarial_terms(networks: Networks, batch: Batch, inpainted: Tensor, config: LossConfig) -> Metrics:
+    assert networks.discriminator is not None
+    networks.discriminator.requires_grad_(False)
+    fake = networks.judge(inpainted, batch.mask)
+    terms: Metrics = {}
+    if config.adversarial:
+        weights = losses.patch_weights(batch.mask, fake.logits)
+        terms["adversarial"] = losses.ADVERSARIAL[config.adversarial_kind].generator(fake.logits, weights)
+    if config.feature_matching:
+        with torch.no_grad():
+            real = networks.judge(batch.image, batch.mask)
+        terms["feature_matching"] = losses.feature_matching(fake.features, real.features, batch.mask)
+    networks.discriminator.requires_grad_(True)
+    return terms
+
+
+@torch.no_grad()
+def diversity(prediction: Tensor, batch: Batch) -> Metrics:
+    """How varied the fills are, relative to the truth in the same holes: 1 = as varied, towards 0 = collapsed.
+
+    colour: standard deviation, over the batch, of each hole's mean colour.
+    detail: mean absolute difference between pixels and their 5x5 neighbourhoods.
+    """
+
+    def colour(image: Tensor) -> Tensor:
+        means = (image * batch.mask).sum((2, 3)) / batch.mask.sum((2, 3)).clamp_min(1)
+        return means.std(0, correction=0).mean()
+
+    def detail(image: Tensor) -> Tensor:
+        return losses.masked_l1(image, F.avg_pool2d(image, 5, 1, 2, count_include_pad=False), batch.mask)
+
+    return {
+        "diversity/colour": colour(prediction) / colour(batch.image).clamp_min(1e-3),
+        "diversity/detail": detail(prediction) / detail(batch.image).clamp_min(1e-3),
+    }
+
+
+def _detached(metrics: Metrics) -> Metrics:
+    return {name: value.detach() for name, value in metrics.items()}
