@@ -34,9 +34,11 @@ class GeneratorConfig:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if type(value) is not int or not 1 <= value <= 1024:
-                raise ConfigError(f"generator field {field.name} is {value!r}; expected an integer from 1 to 1024")
+                raise ConfigError(
+                    f"generator field {field.name} is {value!r}; expected an integer, 1 to 1024"
+                )
         if self.patch_size % 2 == 0 or self.patch_size > 15:
-            raise ConfigError(f"generator field patch_size is {self.patch_size}; expected an odd number up to 15")
+            raise ConfigError(f"generator field patch_size is {self.patch_size}; expected odd, at most 15")
 
     @property
     def size_multiple(self) -> int:
@@ -46,7 +48,9 @@ class GeneratorConfig:
     @classmethod
     def tiny(cls) -> GeneratorConfig:
         """The smallest real generator: for tests and rehearsals."""
-        return cls(coarse_width=4, coarse_blocks=1, refine_width=4, refine_blocks=1, patch_size=3, coarse_passes=1)
+        return cls(
+            coarse_width=4, coarse_blocks=1, refine_width=4, refine_blocks=1, patch_size=3, coarse_passes=1
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-ready values."""
@@ -62,5 +66,7 @@ class GeneratorConfig:
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ConfigError(f"unknown generator field(s) {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+            raise ConfigError(
+                f"unknown generator field(s) {', '.join(unknown)}; known: {', '.join(sorted(known))}"
+            )
         return cls(**values)

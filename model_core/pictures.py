@@ -158,9 +158,9 @@ def _with_orientation_only(image: Image.Image) -> Image.Image:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except _EXIF_ERRORS:
         return plain
-    if orientation in range(2, 9):
+    if isinstance(orientation, int) and 2 <= orientation <= 8:
         exif = Image.Exif()
-        exif[ExifTags.Base.Orientation] = int(orientation)
+        exif[ExifTags.Base.Orientation] = orientation
         plain.info["exif"] = exif.tobytes()
     return plain
 

@@ -20,7 +20,12 @@ def tiny_generator() -> Generator:
 def tiny_checkpoint(tiny_generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("checkpoints") / "tiny.safetensors"
     info = CheckpointInfo(
-        name="tiny", steps=0, samples=0, provenance="random weights", scores={}, created="2026-01-01T00:00:00+00:00"
+        name="tiny",
+        steps=0,
+        samples=0,
+        provenance="random weights",
+        scores={},
+        created="2026-01-01T00:00:00+00:00",
     )
     save_checkpoint(path, tiny_generator, info)
     return path

@@ -7,6 +7,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from model_core.checkpoint import open_atomically
 from model_core.config import GeneratorConfig
 from training.errors import OptionError
 
@@ -188,9 +189,10 @@ def load_config(path: str | Path) -> dict[str, Any]:
     return values
 
 
-def save_config(path: str | Path, config: TrainConfig) -> None:
-    """Write `config` as JSON."""
-    Path(path).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+def save_config(path: Path, config: TrainConfig) -> None:
+    """Write `config` as JSON, in one step."""
+    with open_atomically(path) as file:
+        file.write((json.dumps(config.to_dict(), indent=2) + "\n").encode())
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """What a run tells: TensorBoard events, stats.jsonl with the same numbers, and a progress bar."""
 
 import json
+import sys
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 import torch
 from torch import Tensor
@@ -25,14 +27,15 @@ class Log:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._samples = samples
-        self._writer = SummaryWriter(config.run) if is_main else None
-        self._stats = open(Path(config.run) / "stats.jsonl", "a") if is_main else None
+        self._writer = SummaryWriter(config.run, purge_step=samples + 1) if is_main else None
+        self._stats = _open_stats(Path(config.run) / "stats.jsonl", samples) if is_main else None
         self._bar = tqdm(
             total=config.total_samples or None,
             initial=samples,
             unit=" samples",
             smoothing=0.05,
-            mininterval=1,
+            # Without a terminal each refresh is a line of its own.
+            mininterval=1 if sys.stderr.isatty() else 30,
             disable=not is_main,
             dynamic_ncols=True,
         )
@@ -90,6 +93,14 @@ class Log:
         """Print a line without disturbing the bar."""
         if self._writer:
             self._bar.write(text)
+
+
+def _open_stats(path: Path, samples: int) -> TextIO:
+    """Open the file to append to it, without the lines that a killed run wrote after its last saved state."""
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines() if json.loads(line)["samples"] <= samples]
+        path.write_text("".join(line + "\n" for line in lines))
+    return open(path, "a")
 
 
 def _short(numbers: Numbers) -> str:

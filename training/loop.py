@@ -88,7 +88,9 @@ def start_or_resume(config: TrainConfig, device: torch.device, world: World) -> 
         state.generator.load_state_dict(weights)
         state.generator_ema.module.load_state_dict(weights)
     if world.is_main:
-        Path(config.run).mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in path.parent.glob(f".{FILE_NAME}.*.tmp"):
+            leftover.unlink()  # Of a run that was killed while it saved.
         save_config(Path(config.run) / "config.json", config)
     return state
 

@@ -1,9 +1,10 @@
 """Random masks: which pixels a training picture loses. True = hole.
 
 Every kind is a pure function of the size and a random generator. Lengths are given for a side of 512 pixels and scale
-with the shorter side, so that a kind looks alike at any size. Thin, medium and thick follow the distributions of
-LaMa's evaluation masks (Suvorov et al., arXiv 2109.07161). Shapes are drawn one after another, and one that would take
-the hole beyond its kind's limit is left out: at least half of the picture stays known, and a quarter under objects.
+with the shorter side, so that a kind looks alike at any size. Thin, medium and thick have the ranges of LaMa's
+evaluation masks (Suvorov et al., arXiv 2109.07161); within a range, counts, widths and sides are log-uniform, small ones
+being the more frequent. Shapes are drawn one after another, and one that would take the hole beyond its kind's limit is
+left out: at least half of the picture stays known, and a quarter under objects.
 """
 
 from collections.abc import Callable, Iterator
@@ -91,10 +92,19 @@ def _scale(height: int, width: int) -> float:
     return min(height, width) / REFERENCE_SIDE
 
 
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def _count(rng: np.random.Generator, bounds: tuple[int, int]) -> int:
+    """A whole number within the bounds, both included."""
+    return int(_log_uniform(rng, bounds[0], bounds[1] + 1))
+
+
 def _strokes(
     height: int, width: int, rng: np.random.Generator, count: tuple[int, int], max_width: int, max_length: int
 ) -> Mask:
-    strokes = (_stroke(height, width, rng, max_width, max_length) for _ in range(rng.integers(count[0], count[1] + 1)))
+    strokes = (_stroke(height, width, rng, max_width, max_length) for _ in range(_count(rng, count)))
     return _collect(height, width, strokes, MAX_AREA)
 
 
@@ -108,7 +118,7 @@ def _stroke(height: int, width: int, rng: np.random.Generator, max_width: int, m
         angle = rng.uniform(0, 4) + (np.pi if segment % 2 else 0)
         step = scale * rng.uniform(10, max_length) * np.array([np.sin(angle), np.cos(angle)])
         end = np.clip(start + step, 0, (width, height))
-        thickness = max(1, round(scale * rng.uniform(5, max_width)))
+        thickness = max(1, round(scale * _log_uniform(rng, 5, max_width)))
         # OpenCV rounds the ends of thick lines.
         cv2.line(shape, _point(start), _point(end), 1, thickness)
     return shape
@@ -121,14 +131,14 @@ def _point(position: NDArray[np.float64]) -> tuple[int, int]:
 def _boxes(
     height: int, width: int, rng: np.random.Generator, count: tuple[int, int], side: tuple[int, int]
 ) -> Mask:
-    shapes = (_box(height, width, rng, side) for _ in range(rng.integers(count[0], count[1] + 1)))
+    shapes = (_box(height, width, rng, side) for _ in range(_count(rng, count)))
     return _collect(height, width, shapes, MAX_AREA)
 
 
 def _box(height: int, width: int, rng: np.random.Generator, side: tuple[int, int]) -> Shape:
     shape = np.zeros((height, width), np.uint8)
     scale = _scale(height, width)
-    tall, wide = (max(1, round(scale * rng.uniform(*side))) for _ in range(2))
+    tall, wide = (max(1, round(scale * _log_uniform(rng, *side))) for _ in range(2))
     top, left = rng.integers(0, height - tall + 1), rng.integers(0, width - wide + 1)
     shape[top : top + tall, left : left + wide] = 1
     return shape

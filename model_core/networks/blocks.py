@@ -7,19 +7,19 @@ from torch.nn import functional as F
 class ResidualBlock(nn.Module):
     """x + conv(relu(dilated conv(relu(x)))), without normalisation; starts as the identity.
 
-    Pre-activation order of He et al., 2016 (arXiv 1603.05027). The second convolution starts at zero (Zhang et al.,
-    "Fixup", 2019, arXiv 1901.09321), which keeps deep stacks stable without batch statistics.
+    Pre-activation order of He et al., 2016 (arXiv 1603.05027). The second convolution starts at zero (Zhang
+    et al., "Fixup", 2019, arXiv 1901.09321), which keeps deep stacks stable without batch statistics.
     """
 
     def __init__(self, channels: int, dilation: int = 1) -> None:
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.kaiming_normal_(self.first.weight, nonlinearity="relu")
-        nn.init.zeros_(self.second.weight)
+        self.second = silent_conv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.relu(self.first(F.relu(x))))
+        change: Tensor = self.second(F.relu(self.first(F.relu(x))))
+        return x + change
 
 
 class Upsample(nn.Module):
@@ -42,4 +42,12 @@ def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     """A 3x3 convolution initialised for a following ReLU."""
     layer = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return layer
+
+
+def silent_conv(inputs: int, outputs: int) -> nn.Conv2d:
+    """A 3x3 convolution that gives zeros until it has learned something."""
+    layer = nn.Conv2d(inputs, outputs, 3, padding=1)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     return layer

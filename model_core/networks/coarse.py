@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model_core.config import GeneratorConfig
-from model_core.networks.blocks import ResidualBlock, Upsample, conv
+from model_core.networks.blocks import ResidualBlock, Upsample, conv, silent_conv
 
 # Together they reach 18 cells of 16 pixels to every side and more through their second convolutions.
 DILATIONS = (1, 2, 4, 8)
@@ -21,7 +21,7 @@ class Coarse(NamedTuple):
 
 
 class CoarseNetwork(nn.Module):
-    """A U-Net from 1/4 scale down to 1/16, with dilated residual blocks there (Yu and Koltun, arXiv 1511.07122)."""
+    """A U-Net from 1/4 scale to 1/16, with dilated residual blocks (Yu and Koltun, arXiv 1511.07122)."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -33,8 +33,7 @@ class CoarseNetwork(nn.Module):
             *(ResidualBlock(5 * width, DILATIONS[i % len(DILATIONS)]) for i in range(config.coarse_blocks))
         )
         self.up = Upsample(5 * width, 3 * width)
-        self.to_image = nn.Conv2d(3 * width, 3, 3, padding=1)
-        nn.init.zeros_(self.to_image.weight)
+        self.to_image = silent_conv(3 * width, 3)
 
     def forward(self, average: Tensor, smooth: Tensor, share: Tensor) -> Coarse:
         """Guess the hole from the picture at 1/4 scale.

@@ -15,7 +15,8 @@ class Fill(NamedTuple):
     """What the generator returns.
 
     Attributes:
-        prediction: (B, 3, H, W) float, meant for [-1, 1] but not clamped; raw, not composited with the known pixels.
+        prediction: (B, 3, H, W) float32, meant for [-1, 1] but not clamped; raw, not composited with the
+            known pixels.
         coarse: (B, 3, H/8, W/8) float in [-1, 1], the early guess that steered the copying.
     """
 
@@ -26,10 +27,11 @@ class Fill(NamedTuple):
 class Generator(nn.Module):
     """Two-stage GAN generator with copying in between.
 
-    A coarse network decides what belongs where, a patch match that is not learned brings real texture from the known
-    part, and a refinement network blends, repairs and sharpens. Coarse-to-fine with copying from the surroundings
-    follows Yu et al., "Generative Image Inpainting with Contextual Attention" (arXiv 1801.07892) and Yi et al.,
-    "Contextual Residual Aggregation" (HiFill, arXiv 2005.09704); the copying itself is described in `matching`.
+    A coarse network decides what belongs where, a patch match that is not learned brings real texture from
+    the known part, and a refinement network blends, repairs and sharpens. Two stages with copying from the
+    surroundings follow Yu et al., "Generative Image Inpainting with Contextual Attention" (arXiv
+    1801.07892), and Yi et al., "Contextual Residual Aggregation" (HiFill, arXiv 2005.09704); `matching`
+    describes the copying.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -42,8 +44,8 @@ class Generator(nn.Module):
         """Fill the hole.
 
         Args:
-            image: (B, 3, H, W) float in [-1, 1]; H and W multiples of `config.size_multiple`. Values in the hole are
-                ignored.
+            image: (B, 3, H, W) float in [-1, 1]; H and W multiples of `config.size_multiple`. Values in the
+                hole are ignored.
             mask: (B, 1, H, W) float in {0, 1}, 1 = hole.
         """
         dtype = self.refinement.to_image.weight.dtype
@@ -54,11 +56,7 @@ class Generator(nn.Module):
         average, share = known_average(image, known, 4)
         reduced = push_pull(average, (share > 0).float())
         coarse = self.coarse(average.to(dtype), reduced.to(dtype), share.to(dtype))
-        config = self.config
         with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
             smooth = push_pull(image, known)
-            guess = coarse.image.float()
-            copied, distance = match(
-                image, known, guess, config.patch_size, config.coarse_passes, config.fine_passes
-            )
+            copied, distance = match(image, known, coarse.image.float(), self.config)
         return Fill(self.refinement(copied, smooth, mask, distance, coarse.features), coarse.image)

@@ -1,14 +1,14 @@
 """Copying from the known surroundings: a coarse-to-fine patch match that fills a hole with real pixels.
 
-Nothing here is learned. Starting from a coarse guess of the hole, every patch that touches the hole looks for the
-known patch most like it; the patches found vote for new colours, and the search is repeated on those (Wexler, Shechtman
-and Irani, "Space-Time Completion of Video", TPAMI 2007). At 1/8 scale the search is exhaustive, one matrix product;
-at 1/4 and 1/2 scale only the neighbours of the match inherited from the coarser scale are tried (the refinement half
-of PatchMatch: Barnes et al., SIGGRAPH 2009). At full scale the matched pixels are copied unchanged, so that the copy
-is as sharp as the photograph.
+Nothing here is learned. Starting from a coarse guess of the hole, every patch that touches the hole looks for
+the known patch most like it; the patches found vote for new colours, and the search is repeated on those
+(Wexler, Shechtman and Irani, "Space-Time Completion of Video", TPAMI 2007). At 1/8 scale the search is
+exhaustive, one matrix product; at 1/4 and 1/2 scale only the neighbours of the match inherited from the
+coarser scale are tried (the refinement half of PatchMatch: Barnes et al., SIGGRAPH 2009). At full scale the
+matched pixels are copied unchanged, so that the copy is as sharp as the photograph.
 
-A *field* is a (2, H*W) int64 tensor: for each pixel the row and the column of its source. *Rows* are (H*W, C) tensors,
-one pixel or patch a row. Masks: 1 = hole to fill; `known` is the opposite, 1 = known.
+A *field* is a (2, H*W) int64 tensor: for each pixel the row and the column of its source. *Rows* are (H*W, C)
+tensors, one pixel a row. Masks: 1 = hole to fill; `known` is the opposite, 1 = known.
 """
 
 from typing import NamedTuple
@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from model_core.config import GeneratorConfig
 
 START_SCALE = 8
 FINE_SCALES = (4, 2)
@@ -34,8 +36,8 @@ class Match(NamedTuple):
 
     Attributes:
         copied: (B, 3, H, W) float32 in [-1, 1]; the known pixels, and in the hole the pixels copied there.
-        distance: (B, 1, H, W) float32 >= 0; mean squared difference between each hole pixel's patch and its source's
-            at 1/2 scale, 0 outside the hole.
+        distance: (B, 1, H, W) float32 >= 0; mean squared difference between each hole pixel's patch and its
+            source's at 1/2 scale, 0 outside the hole.
     """
 
     copied: Tensor
@@ -50,14 +52,15 @@ def known_average(image: Tensor, known: Tensor, factor: int) -> tuple[Tensor, Te
         known: (B, 1, H, W) float, 1 = known.
 
     Returns:
-        (B, 3, H/factor, W/factor) averages (0 where nothing is known) and (B, 1, H/factor, W/factor) known shares.
+        The averages, (B, 3, H/factor, W/factor), 0 where nothing is known, and the known shares of their
+        areas, (B, 1, H/factor, W/factor).
     """
     share = F.avg_pool2d(known, factor)
     return F.avg_pool2d(image * known, factor) / share.clamp_min(1e-4), share
 
 
 def push_pull(image: Tensor, known: Tensor) -> Tensor:
-    """Fill a hole smoothly from its border, coarse to fine (Gortler et al., "The Lumigraph", SIGGRAPH 1996, sec. 3.4).
+    """Fill a hole smoothly from its border (Gortler et al., "The Lumigraph", SIGGRAPH 1996, section 3.4).
 
     Args:
         image: (B, 3, H, W) float32; values where known is 0 are ignored.
@@ -76,58 +79,54 @@ def push_pull(image: Tensor, known: Tensor) -> Tensor:
     return torch.lerp(enlarged[..., :height, :width], image, known)
 
 
-def match(image: Tensor, known: Tensor, coarse: Tensor, patch_size: int, coarse_passes: int, fine_passes: int) -> Match:
+def match(image: Tensor, known: Tensor, coarse: Tensor, config: GeneratorConfig) -> Match:
     """Fill holes with pixels copied from the known surroundings.
 
     Args:
         image: (B, 3, H, W) float32 in [-1, 1], H and W multiples of 8; values in the hole are ignored.
         known: (B, 1, H, W) float32, 1 = known, 0 = hole.
         coarse: (B, 3, H/8, W/8) float32 in [-1, 1], the first guess at the hole's content.
-        patch_size: side of the compared patches in pixels, odd.
-        coarse_passes: rounds of exhaustive search at 1/8 scale.
-        fine_passes: rounds of local search at each of 1/4 and 1/2 scale.
+        config: its patch_size, coarse_passes and fine_passes count.
     """
-    found = [
-        _match_one(image[i : i + 1], known[i : i + 1], coarse[i : i + 1], patch_size, coarse_passes, fine_passes)
-        for i in range(len(image))
-    ]
+    # One picture at a time: each has another number of pixels to match.
+    pictures = zip(image[:, None], known[:, None], coarse[:, None], strict=True)
+    found = [_match_one(*picture, config) for picture in pictures]
     return Match(torch.cat([m.copied for m in found]), torch.cat([m.distance for m in found]))
 
 
-def _match_one(image: Tensor, known: Tensor, coarse: Tensor, patch_size: int, coarse_passes: int, fine_passes: int) -> Match:
-    level = _Level(image, known, START_SCALE, patch_size)
+def _match_one(image: Tensor, known: Tensor, coarse: Tensor, config: GeneratorConfig) -> Match:
+    level = _Level(image, known, START_SCALE, config.patch_size)
     guess = level.compose(coarse)
     field = level.identity()
     trust = _trust(level.known)
-    for _ in range(coarse_passes):
+    for _ in range(config.coarse_passes):
         field = level.search_everywhere(guess, field, trust)
         guess = level.vote(guess, field)
     for scale in FINE_SCALES:
         size = level.size
-        level = _Level(image, known, scale, patch_size)
+        level = _Level(image, known, scale, config.patch_size)
         guess = level.compose(F.interpolate(guess, size=level.size, mode="bicubic", align_corners=False))
         field = _enlarge_field(field, size, level.size)
-        for _ in range(fine_passes):
+        for _ in range(config.fine_passes):
             field, distance = level.search_nearby(guess, field)
             guess = level.vote(guess, field)
-    return _copy(image, known, guess, field, distance, level.size)
-
-
-def _copy(image: Tensor, known: Tensor, guess: Tensor, field: Tensor, distance: Tensor, size: tuple[int, int]) -> Match:
-    """Copy full-resolution pixels along the field; where a source is itself a hole, keep the enlarged guess."""
     full = (image.shape[-2], image.shape[-1])
-    row, column = _enlarge_field(field, size, full)
-    source = row * full[1] + column
+    enlarged = F.interpolate(guess, size=full, mode="bilinear", align_corners=False)
+    copied = _copy(image, known, _enlarge_field(field, level.size, full), enlarged)
+    return Match(copied, F.interpolate(distance, size=full, mode="nearest") * (1 - known))
+
+
+def _copy(image: Tensor, known: Tensor, field: Tensor, otherwise: Tensor) -> Tensor:
+    """Fill the hole along the field, and with `otherwise` where the source is a hole itself."""
+    source = field[0] * image.shape[-1] + field[1]
     copied = image.flatten(2)[:, :, source].view_as(image)
     usable = known.flatten(2)[:, :, source].view_as(known)
-    enlarged = F.interpolate(guess, size=full, mode="bilinear", align_corners=False)
-    filled = torch.lerp(enlarged, copied, usable)
-    spread = F.interpolate(distance, size=full, mode="nearest") * (1 - known)
-    return Match(torch.lerp(filled, image, known).clamp(-1, 1), spread)
+    filled = torch.lerp(otherwise, copied, usable)
+    return torch.lerp(filled, image, known).clamp(-1, 1)
 
 
 class _Level:
-    """One scale of one picture: its reduced image, what is known of it, and the patches that may be copied."""
+    """One scale of one picture: its reduced image, what is known of it, and which patches may be copied."""
 
     def __init__(self, image: Tensor, known: Tensor, scale: int, patch_size: int) -> None:
         average, share = known_average(image, known, scale)
@@ -159,8 +158,8 @@ class _Level:
     def search_everywhere(self, guess: Tensor, field: Tensor, trust: Tensor) -> Tensor:
         """Give each target the best of all patches without a hole pixel, weighing each pixel by its trust.
 
-        The weighted distance sum w (q - s)^2 = sum w q^2 - 2 (w q).s + w.s^2 is one matrix product, for the first term
-        does not depend on the source s.
+        The weighted distance sum w (q - s)^2 = sum w q^2 - 2 (w q).s + w.s^2 is one matrix product, for the
+        first term does not depend on the source s.
         """
         sources = (self.penalty == 0).nonzero()[:, 0]
         if len(sources) == 0 or len(self.targets) == 0:
@@ -175,9 +174,10 @@ class _Level:
         return field
 
     def search_nearby(self, guess: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
-        """Give each target the best of the 3x3 patches around its present source; returns field and distances."""
+        """Give each target the best of the 3x3 patches around its source; returns the field and distances."""
         field, distances = field.clone(), guess.new_zeros(self.size[0] * self.size[1])
-        for targets in self.targets.split(CHUNK):
+        for start in range(0, len(self.targets), CHUNK):
+            targets = self.targets[start : start + CHUNK]
             chosen, distances[targets] = self._best_nearby(guess, targets, field[:, targets])
             field[:, targets] = self._field(chosen)
         return field, distances.clamp(max=4).view(1, 1, *self.size)
@@ -207,7 +207,8 @@ class _Level:
         reach = VOTE_SIZE // 2
         for down in range(-reach, reach + 1):
             for right in range(-reach, reach + 1):
-                near_row, near_column = (row + down).clamp(0, height - 1), (column + right).clamp(0, width - 1)
+                near_row = (row + down).clamp(0, height - 1)
+                near_column = (column + right).clamp(0, width - 1)
                 source_row, source_column = field[:, near_row * width + near_column]
                 source_row = (source_row + row - near_row).clamp(0, height - 1)
                 source_column = (source_column + column - near_column).clamp(0, width - 1)
@@ -226,7 +227,7 @@ def _rows(image: Tensor) -> Tensor:
 
 
 def _windows(image: Tensor, centres: Tensor, size: int) -> Tensor:
-    """(1, C, H, W) and centres (2, N) -> (N, size, size, C): the window around each centre, edges repeated."""
+    """(1, C, H, W) and centres (2, N) -> (N, size, size, C): the window around each, edges repeated."""
     reach = size // 2
     padded = F.pad(image, (reach, reach, reach, reach), mode="replicate")
     step = torch.arange(size, device=image.device)

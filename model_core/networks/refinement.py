@@ -1,11 +1,11 @@
-"""The refinement network: blends copied and smooth fills and paints what neither holds, at full resolution."""
+"""The refinement network: blends copied and smooth fills, and paints what neither holds."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model_core.config import GeneratorConfig
-from model_core.networks.blocks import ResidualBlock, Upsample, conv
+from model_core.networks.blocks import ResidualBlock, Upsample, conv, silent_conv
 
 # Copied image, smooth image, mask, match distance.
 INPUTS = 3 + 3 + 1 + 1
@@ -13,7 +13,7 @@ DILATIONS = (1, 2, 4, 1)
 
 
 class RefinementNetwork(nn.Module):
-    """A U-Net from 1/2 scale (2x2 pixels folded into channels) down to 1/8, where it takes in the coarse features."""
+    """A U-Net from 1/2 scale (2x2 pixels folded into channels) to 1/8, where the coarse features join."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -27,11 +27,11 @@ class RefinementNetwork(nn.Module):
         )
         self.up_quarter = Upsample(4 * width, 2 * width)
         self.up_half = Upsample(2 * width, width)
-        self.to_image = nn.Conv2d(width, 4 * 4, 3, padding=1)
-        nn.init.zeros_(self.to_image.weight)
-        nn.init.zeros_(self.to_image.bias)
+        self.to_image = silent_conv(width, 4 * 4)
 
-    def forward(self, copied: Tensor, smooth: Tensor, mask: Tensor, distance: Tensor, features: Tensor) -> Tensor:
+    def forward(
+        self, copied: Tensor, smooth: Tensor, mask: Tensor, distance: Tensor, features: Tensor
+    ) -> Tensor:
         """Paint the hole. Takes and returns float32; the convolutions run in the parameters' precision.
 
         Args:
@@ -50,7 +50,7 @@ class RefinementNetwork(nn.Module):
         quarter = F.relu(self.to_quarter(half))  # (B, 2w, H/4, W/4)
         eighth = F.relu(self.to_eighth(quarter) + self.context(features))  # (B, 4w, H/8, W/8)
         painted = self.up_half(self.up_quarter(self.blocks(eighth), quarter), half)
-        # (B, 4, H, W): three colours and one gate; float32 from here on, for 8 bits of colour need more than bf16 has.
+        # (B, 4, H, W): three colours and one gate, in float32: 8 bits of colour need more than bf16 has.
         detail = F.pixel_shuffle(self.to_image(painted), 2).float()
         # The gate starts at 0.73 copied: sharp from the first step, and smooth where the two disagree least.
         gate = torch.sigmoid(detail[:, 3:] + 1)

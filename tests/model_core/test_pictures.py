@@ -176,6 +176,7 @@ def jpeg_with_orientation(orientation: int) -> Image.Image:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     exif[0x010F] = "camera"
+    exif[0x0128] = 2
     buffer = io.BytesIO()
     stored.save(buffer, "JPEG", exif=exif, quality=95)
     return Image.open(buffer)
@@ -221,10 +222,10 @@ class TestUpright:
 
     @pytest.mark.parametrize("orientation", range(2, 9))
     def test_malformed_exif_still_turns(self, orientation: int):
-        """Where the orientation can be read but a tag cannot be written again, the picture is turned all the same."""
+        """A tag that cannot be written again does not keep the picture from being turned."""
         image = jpeg_with_orientation(orientation)
-        # The maker's name, six letters and a zero of type ASCII, declared as a fraction instead.
-        exif = image.info["exif"].replace(b"\x01\x0f\x00\x02", b"\x01\x0f\x00\x0a")
+        # The unit of resolution, a short number, declared as text.
+        exif = image.info["exif"].replace(b"\x01\x28\x00\x03", b"\x01\x28\x00\x02")
         assert exif != image.info["exif"]
         image.info["exif"] = exif
 

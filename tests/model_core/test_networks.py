@@ -1,0 +1,134 @@
+"""The generator and the matching inside it."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from model_core.config import GeneratorConfig
+from model_core.networks import Generator
+from model_core.networks.matching import known_average, match, push_pull
+
+CONFIG = GeneratorConfig()
+
+
+def square_hole(size: int, start: int, end: int) -> Tensor:
+    mask = torch.zeros(1, 1, size, size)
+    mask[..., start:end, start:end] = 1
+    return mask
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 48), (64, 80)])
+def test_shapes_and_types(tiny_generator: Generator, size: tuple[int, int]) -> None:
+    """Any multiple of the configured size goes in, and both pictures come out as float32."""
+    image = torch.rand(2, 3, *size) * 2 - 1
+    mask = (torch.rand(2, 1, *size) < 0.3).float()
+    with torch.inference_mode():
+        fill = tiny_generator(image, mask)
+    assert fill.prediction.shape == image.shape
+    assert fill.coarse.shape == (2, 3, size[0] // 8, size[1] // 8)
+    assert fill.prediction.dtype == torch.float32
+    assert fill.prediction.isfinite().all()
+
+
+def test_values_in_the_hole_are_ignored(tiny_generator: Generator) -> None:
+    """What lies under the mask, however wild, changes nothing."""
+    image, mask = torch.rand(1, 3, 64, 64) * 2 - 1, square_hole(64, 20, 44)
+    wild = torch.where(mask > 0, torch.full_like(image, 1e4), image)
+    with torch.inference_mode():
+        assert torch.equal(tiny_generator(image, mask).prediction, tiny_generator(wild, mask).prediction)
+
+
+def test_a_batch_fills_each_picture_as_if_alone(tiny_generator: Generator) -> None:
+    """Pictures of a batch do not see each other; float32 kernels may differ in the last bits."""
+    image = torch.rand(3, 3, 32, 32) * 2 - 1
+    mask = torch.cat([square_hole(32, 4, 12), square_hole(32, 10, 30), torch.zeros(1, 1, 32, 32)])
+    with torch.inference_mode():
+        together = tiny_generator(image, mask).prediction
+        alone = [tiny_generator(image[i : i + 1], mask[i : i + 1]).prediction for i in range(3)]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("border", [1, 3])
+def test_almost_nothing_known(tiny_generator: Generator, border: int) -> None:
+    """A frame of known pixels, too thin for any whole patch, still gives a fill of its colour."""
+    image = torch.full((1, 3, 64, 64), 0.25)
+    mask = square_hole(64, border, 64 - border)
+    found = match(image, 1 - mask, torch.full((1, 3, 8, 8), 0.25), CONFIG)
+    torch.testing.assert_close(found.copied, image, rtol=0, atol=1e-5)
+    with torch.inference_mode():
+        assert tiny_generator(image, mask).prediction.isfinite().all()
+
+
+def test_gradient_reaches_every_parameter() -> None:
+    """Both networks learn, the coarse one also through the refinement."""
+    torch.manual_seed(0)
+    generator = Generator(GeneratorConfig.tiny())
+    with torch.no_grad():
+        # Output layers start at zero, which would hide what lies before them.
+        for parameter in generator.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    fill = generator(torch.rand(2, 3, 32, 32) * 2 - 1, square_hole(32, 8, 24).repeat(2, 1, 1, 1))
+    fill.prediction.square().mean().backward(retain_graph=True)
+    missing = [name for name, p in generator.named_parameters() if p.grad is None or not p.grad.any()]
+    assert missing == ["coarse.to_image.weight", "coarse.to_image.bias"]
+    fill.coarse.square().mean().backward()
+    assert all(p.grad is not None and p.grad.any() for p in generator.parameters())
+
+
+def test_untrained_it_blends_copied_and_smooth() -> None:
+    """Before training, the fill of a plain picture is already its colour."""
+    torch.manual_seed(0)
+    generator = Generator(GeneratorConfig.tiny()).eval()
+    image = torch.tensor([0.5, -0.25, 0.75]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
+    with torch.inference_mode():
+        prediction = generator(image, square_hole(64, 16, 48)).prediction
+    torch.testing.assert_close(prediction, image, rtol=0, atol=1e-3)
+
+
+def test_push_pull_keeps_known_pixels_and_range() -> None:
+    """Known pixels stay bit-equal and the others are averages: never outside the known range."""
+    image = torch.rand(1, 3, 37, 53)
+    known = (torch.rand(1, 1, 37, 53) < 0.2).float()
+    filled = push_pull(image, known)
+    where = known.bool().expand_as(image)
+    assert torch.equal(filled[where], image[where])
+    assert filled.min() >= image[where].min() - 1e-5
+    assert filled.max() <= image[where].max() + 1e-5
+
+
+def test_known_average_lets_nothing_bleed() -> None:
+    """A reduced pixel averages its known part only."""
+    image = torch.full((1, 3, 8, 8), 0.5)
+    known = torch.ones(1, 1, 8, 8)
+    image[..., :4, :3], known[..., :4, :3] = 9.0, 0.0
+    average, share = known_average(image, known, 4)
+    torch.testing.assert_close(average, torch.full((1, 3, 2, 2), 0.5))
+    assert share.flatten().tolist() == [0.25, 1.0, 1.0, 1.0]
+
+
+def test_match_copies_only_known_pixels() -> None:
+    """Every pixel of the filled hole is one that the picture shows elsewhere."""
+    torch.manual_seed(0)
+    image = (torch.rand(1, 3, 128, 128) * 255).round() / 127.5 - 1
+    mask = square_hole(128, 40, 80)
+    found = match(image, 1 - mask, torch.zeros(1, 3, 16, 16), CONFIG)
+    hole = mask[0, 0].bool()
+    known_colours = {tuple(colour) for colour in image[0][:, ~hole].t().tolist()}
+    assert {tuple(colour) for colour in found.copied[0][:, hole].t().tolist()} <= known_colours
+    assert torch.equal(found.copied[0][:, ~hole], image[0][:, ~hole])
+
+
+def test_match_continues_a_texture() -> None:
+    """A hole in stripes is filled with stripes in step: far nearer to the truth than a smooth fill."""
+    columns = torch.arange(128)
+    stripes = torch.where(columns % 16 < 8, 0.8, -0.8).expand(1, 3, 128, 128)
+    mask = square_hole(128, 44, 84)
+    smooth = push_pull(stripes * (1 - mask), 1 - mask)
+    guess = torch.nn.functional.avg_pool2d(smooth, 8)
+    found = match(stripes * (1 - mask), 1 - mask, guess, CONFIG)
+
+    def error(filled: Tensor) -> float:
+        return float(((filled - stripes).abs() * mask).sum() / mask.sum() / 3)
+
+    assert error(found.copied) < 0.25 * error(smooth)
+    assert (found.distance * (1 - mask) == 0).all()
