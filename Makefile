@@ -2,6 +2,7 @@
 #
 #   make run      install the service and start it on http://127.0.0.1:8000
 #   make test     install everything and run the tests, with the coverage that is required
+#   make setup    install everything into .venv: service, training, tests
 #   make check    lint, check the formatting and the types
 #   make format   format, and fix what can be fixed by itself
 #   make clean    remove what these targets made; training runs and checkpoints stay
@@ -11,13 +12,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test check format clean
+.PHONY: run test setup check format clean
 
 run: $(VENV)/service.stamp
 	$(BIN)/python -m app
 
 test: $(VENV)/development.stamp
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+
+setup: $(VENV)/development.stamp
 
 check: $(VENV)/development.stamp
 	$(BIN)/ruff check .

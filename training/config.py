@@ -1,29 +1,50 @@
-"""The one object that describes a training run, its JSON form, and the command line flags made from its fields."""
+"""The one object that describes a training run, and its JSON form."""
 
-import argparse
 import dataclasses
 import json
+import math
 import typing
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from model_core.checkpoint import open_atomically
 from model_core.config import GeneratorConfig
 from training.errors import OptionError
+from training.fields import build, leaves
 
-T = TypeVar("T")
 Kind = Literal["thin", "medium", "thick", "boxes", "objects"]
+# The least value of numbers that may not go down to 0.
+SMALLEST: dict[str, float] = {
+    "batch_size": 1,
+    "crop_size": 32,
+    "log_every_steps": 1,
+    "sample_every_steps": 1,
+    "ema_half_life_samples": 1,
+    "discriminator.width": 1,
+    "discriminator.layers": 1,
+    "losses.r1_interval": 1,
+    "augmentation.min_zoom": 0.1,
+    "masks.max_zoom": 1,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskConfig:
-    """Relative frequency of each kind of mask; see `masks` for their distributions."""
+    """Which masks are drawn; see `masks` for the kinds' distributions.
+
+    Attributes:
+        thin, medium, thick, boxes, objects: relative frequency of each kind.
+        max_zoom: masks are drawn for a picture up to this many times as large as the crop, and cut to it. At
+            2, crops of 256 pixels have holes as large as those in pictures of 512, which is what the
+            generator meets in use.
+    """
 
     thin: float = 1.0
     medium: float = 1.0
     thick: float = 1.0
     boxes: float = 0.25
     objects: float = 0.25
+    max_zoom: float = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +68,12 @@ class AugmentationConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DiscriminatorConfig:
-    """Attributes:
-    width: channels of the first layer; doubled by each further one up to 8 times as many.
-    layers: strided layers; the receptive field roughly doubles with each.
-    spectral_norm: bound every layer's Lipschitz constant (Miyato et al., arXiv 1802.05957).
+    """The size of the discriminator.
+
+    Attributes:
+        width: channels of the first layer; doubled by each further one up to 8 times as many.
+        layers: strided layers; the receptive field roughly doubles with each.
+        spectral_norm: bound every layer's Lipschitz constant (Miyato et al., arXiv 1802.05957).
     """
 
     width: int = 48
@@ -66,7 +89,8 @@ class LossConfig:
         l1_hole, l1_known: mean absolute difference in the hole and outside of it, in [0, 2].
         coarse: mean absolute difference of the generator's early guess and the reduced truth, in the hole.
         perceptual: feature distance of the composited picture, per share of hole.
-        perceptual_trunk: whose features: "alexnet", "vgg16" (dearer), or "st-lpips", the metric itself (dearest).
+        perceptual_trunk: whose features: "alexnet", "vgg16" (dearer), or "st-lpips", the metric itself
+            (dearest).
         perceptual_scale: reduce the pictures by this factor first (1, 2 or 4).
         adversarial: weight of the adversarial loss.
         adversarial_kind: which one.
@@ -94,8 +118,8 @@ class LossConfig:
 class TrainConfig:
     """A training run.
 
-    Progress goes from 0 to 1 as samples approach total_samples or minutes approach max_minutes, whichever is nearer.
-    With max_minutes, the schedule depends on the clock, and two runs are no longer equal.
+    Progress goes from 0 to 1 as samples approach total_samples or minutes approach max_minutes, whichever is
+    nearer. With max_minutes, the schedule depends on the clock, and two runs are no longer equal.
 
     Attributes:
         data: folder of pictures, searched recursively.
@@ -167,7 +191,7 @@ class TrainConfig:
             OptionError: a field is unknown, of another type, or out of its range.
             ConfigError: the same in the generator's part.
         """
-        config = _build(cls, values, "")
+        config = build(cls, values, "")
         _require_ranges(config)
         return config
 
@@ -195,104 +219,22 @@ def save_config(path: Path, config: TrainConfig) -> None:
         file.write((json.dumps(config.to_dict(), indent=2) + "\n").encode())
 
 
-def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` laid over it, nested objects field by field."""
-    merged = dict(base)
-    for name, value in changes.items():
-        inner = merged.get(name)
-        merged[name] = merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for every field: --batch-size, and --losses.perceptual for those of nested parts."""
-    for name, default in _leaves(TrainConfig().to_dict()):
-        flag = "--" + name.replace("_", "-")
-        parser.add_argument(flag, dest=name, metavar=type(default).__name__.upper(), help=f"default: {default!r}")
-
-
-def changes_from_flags(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The fields given on the command line, nested like `TrainConfig.to_dict`.
-
-    Raises:
-        OptionError: a value cannot be read as its field's type.
-    """
-    changes: dict[str, Any] = {}
-    for name, default in _leaves(TrainConfig().to_dict()):
-        text = getattr(arguments, name)
-        if text is not None:
-            *parents, field = name.split(".")
-            place = changes
-            for parent in parents:
-                place = place.setdefault(parent, {})
-            place[field] = _parse(name, text, type(default))
-    return changes
-
-
-def _leaves(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    leaves: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        leaves += _leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
-    return leaves
-
-
-def _parse(name: str, text: str, kind: type) -> Any:
-    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    try:
-        return words[text.lower()] if kind is bool else kind(text)
-    except (KeyError, ValueError) as error:
-        raise OptionError(f"{name} is {text!r}; expected {kind.__name__}") from error
-
-
-def _build(cls: type[T], values: Any, path: str) -> T:
-    """An instance of the dataclass `cls` from a dict, every field checked against its annotation."""
-    if not isinstance(values, dict):
-        raise OptionError(f"{path.rstrip('.')} is {values!r}; expected an object")
-    hints = typing.get_type_hints(cls)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise OptionError(f"unknown field {path}{unknown[0]}; known: {', '.join(sorted(hints))}")
-    return cls(**{name: _checked(hints[name], value, path + name) for name, value in values.items()})
-
-
-def _checked(hint: Any, value: Any, name: str) -> Any:
-    if hint is GeneratorConfig:
-        return GeneratorConfig.from_dict(value)
-    if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type, hint), value, name + ".")
-    if typing.get_origin(hint) is Literal:
-        if value not in typing.get_args(hint):
-            raise OptionError(f"{name} is {value!r}; expected one of {', '.join(map(str, typing.get_args(hint)))}")
-        return value
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:
-        raise OptionError(f"{name} is {value!r}; expected {hint.__name__}")
-    return value
-
-
 def _require_ranges(config: TrainConfig) -> None:
-    smallest: dict[str, float] = {
-        "batch_size": 1, "crop_size": 32, "log_every_steps": 1, "sample_every_steps": 1,
-        "ema_half_life_samples": 1, "discriminator.width": 1, "discriminator.layers": 1, "losses.r1_interval": 1,
-        "augmentation.min_zoom": 0.1,
-    }  # fmt: skip
-    for name, value in _leaves(config.to_dict()):
-        if type(value) in (int, float) and value < smallest.get(name, 0):
-            raise OptionError(f"{name} is {value}; expected at least {smallest.get(name, 0)}")
+    for name, value in leaves(config.to_dict()):
+        if type(value) in (int, float) and not SMALLEST.get(name, 0) <= value < math.inf:
+            raise OptionError(f"{name} is {value}; expected at least {SMALLEST.get(name, 0)}")
     for name in ("validation_share", "lr_tail_share", "reconstruction_share"):
         if getattr(config, name) > 1:
             raise OptionError(f"{name} is {getattr(config, name)}; expected a share from 0 to 1")
-    if config.crop_size % max(8, config.generator.size_multiple):
+    multiple = config.generator.size_multiple
+    if config.crop_size % multiple:
+        raise OptionError(f"crop_size is {config.crop_size}; expected a multiple of {multiple}")
+    layers = config.discriminator.layers
+    if config.crop_size < 3 * 2**layers:
         raise OptionError(
-            f"crop_size is {config.crop_size}; expected a multiple of {max(8, config.generator.size_multiple)}"
+            f"crop_size is {config.crop_size}; a discriminator of {layers} layers needs {3 * 2**layers}"
         )
-    if config.crop_size < 3 * 2**config.discriminator.layers:
-        raise OptionError(
-            f"crop_size is {config.crop_size}; a discriminator of {config.discriminator.layers} layers needs at least "
-            f"{3 * 2**config.discriminator.layers}"
-        )
-    if not sum(dataclasses.astuple(config.masks)) > 0:
+    if not any(getattr(config.masks, kind) for kind in typing.get_args(Kind)):
         raise OptionError("all mask frequencies are 0; expected at least one above 0")
     if not config.total_samples and not config.max_minutes:
         raise OptionError("total_samples and max_minutes are both 0; expected a limit on one of them")

@@ -1,9 +1,11 @@
 """Training samples: crops of photographs with masks, each a pure function of the seed and its index.
 
-Sample i of a run is the same whoever asks for it and whenever. So a resumed run goes on with the samples that it would
-have seen, and processes share the work by sharing out the indices, with no random state to save or to synchronise.
+Sample i of a run is the same whoever asks for it and whenever. So a resumed run goes on with the samples that
+it would have seen, and processes share the work by sharing out the indices, with no random state to save or
+to synchronise.
 """
 
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -63,7 +65,8 @@ class Samples:
 def augment(picture: Tensor, size: int, rng: np.random.Generator, config: AugmentationConfig) -> Tensor:
     """A random crop of `picture` at (size, size), perhaps flipped, its colours slightly changed.
 
-    The parameters come from `rng` and not from torch's global state, hence transforms v2's functions and not its classes.
+    The parameters come from `rng` and not from torch's global state, hence transforms v2's functions and not
+    its classes.
 
     Args:
         picture: (3, H, W) uint8.
@@ -92,20 +95,19 @@ def augment(picture: Tensor, size: int, rng: np.random.Generator, config: Augmen
     return crop
 
 
-def batches(samples: Samples, first: int, count: int, stride: int) -> Iterator[Batch]:
-    """Batches of `count` samples from index `first` on, each `stride` further than the one before, without end.
+def batches(samples: Samples, first: int, count: int, stride: int, ahead: bool) -> Iterator[Batch]:
+    """Endless batches of `count` samples: from index `first` on, then `stride` further each time.
 
-    Beside a GPU, a thread prepares the next batch while the present one is used. On a CPU both would
-    only take turns on the same cores.
+    Args:
+        ahead: let a thread prepare the next batch while this one is used. Pays beside a GPU; on a CPU both
+            would only take turns on the same cores.
     """
-    if samples.device.type == "cpu":
-        while True:
-            yield samples.batch(first, count)
-            first += stride
+    firsts = itertools.count(first, stride)
+    if not ahead:
+        yield from (samples.batch(index, count) for index in firsts)
     with ThreadPoolExecutor(1, thread_name_prefix="samples") as pool:
-        pending = pool.submit(samples.batch, first, count)
+        pending = pool.submit(samples.batch, next(firsts), count)
         while True:
             batch = pending.result()
-            first += stride
-            pending = pool.submit(samples.batch, first, count)
+            pending = pool.submit(samples.batch, next(firsts), count)
             yield batch

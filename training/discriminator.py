@@ -20,11 +20,11 @@ class Verdict(NamedTuple):
 
 
 class Discriminator(nn.Module):
-    """PatchGAN on the composited picture and its mask (Isola et al., arXiv 1611.07004, with the returned features of
-    pix2pixHD: Wang et al., arXiv 1711.11585).
+    """PatchGAN on the composited picture and its mask (Isola et al., arXiv 1611.07004), which returns its
+    features as that of pix2pixHD does (Wang et al., arXiv 1711.11585).
 
-    Strided 4x4 convolutions, one 4x4 convolution without stride, and one to the logits. With 3 strided layers a logit
-    sees 70x70 pixels.
+    Strided 4x4 convolutions, one 4x4 convolution without stride, and one to the logits. With 3 strided layers
+    a logit sees 70x70 pixels.
     """
 
     def __init__(self, config: DiscriminatorConfig) -> None:
@@ -36,7 +36,9 @@ class Discriminator(nn.Module):
         ]
         layers.append(nn.Conv2d(widths[-1], widths[-1], 4, padding=1))
         layers.append(nn.Conv2d(widths[-1], 1, 4, padding=1))
-        self.layers = nn.ModuleList(spectral_norm(layer) if config.spectral_norm else layer for layer in layers)
+        self.layers = nn.ModuleList(
+            spectral_norm(layer) if config.spectral_norm else layer for layer in layers
+        )
 
     def forward(self, image: Tensor, mask: Tensor) -> Verdict:
         """Judge patches.

@@ -1,8 +1,8 @@
 """Data-parallel training: every process computes on samples of its own, and gradients are averaged.
 
-Written out instead of wrapping the networks in DistributedDataParallel, because gradient penalties differentiate
-twice and the discriminator judges several times a step, neither of which the wrapper supports; with a few million
-parameters there is nothing to gain from overlapping the exchange with the backward pass.
+Written out instead of wrapping the networks in DistributedDataParallel, because gradient penalties
+differentiate twice and the discriminator judges several times a step, neither of which the wrapper supports;
+with a few million parameters there is nothing to gain from overlapping the exchange with the backward pass.
 """
 
 import os
@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 from torch.nn import Parameter
 
 from training.errors import OptionError
@@ -78,10 +77,3 @@ def largest(values: list[float], world: World, device: torch.device) -> list[flo
     dist.all_reduce(tensor, dist.ReduceOp.MAX)
     result: list[float] = tensor.tolist()
     return result
-
-
-def broadcast(tensors: Iterable[Tensor], world: World) -> None:
-    """Give every process the main one's values."""
-    if world.size > 1:
-        for tensor in tensors:
-            dist.broadcast(tensor.detach(), 0)

@@ -1,19 +1,22 @@
 """The moving average of the generator's weights: what is evaluated and exported."""
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
+Module = TypeVar("Module", bound=nn.Module)
 
-class AveragedWeights:
+
+class AveragedWeights(Generic[Module]):
     """An exponential moving average (Karras et al., arXiv 1710.10196, appendix A.1), measured in samples.
 
     Attributes:
         module: a copy of the module with averaged weights, in eval mode, without gradients.
     """
 
-    def __init__(self, module: nn.Module, half_life_samples: float) -> None:
+    def __init__(self, module: Module, half_life_samples: float) -> None:
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
         self.half_life_samples = half_life_samples
 

@@ -20,7 +20,7 @@ Numbers = dict[str, float]
 class Log:
     """The log of one process of a run. Only the main process's writes anything.
 
-    Metrics are collected on their device and averaged over the interval, so that no step waits for a transfer.
+    Metrics are collected on their device and averaged over the interval, so no step waits for a transfer.
     """
 
     def __init__(self, config: TrainConfig, samples: int, is_main: bool) -> None:
@@ -73,7 +73,8 @@ class Log:
         wrong = [name for name, value in numbers.items() if not -1e30 < value < 1e30]
         if wrong:
             raise DivergedError(
-                f"{wrong[0]} is {numbers[wrong[0]]} at step {step}; lower the learning rates or take precision fp32"
+                f"{wrong[0]} is {numbers[wrong[0]]} at step {step}; "
+                "lower the learning rates or take precision fp32"
             )
 
     def write_now(self, step: int, numbers: Numbers) -> None:
@@ -87,7 +88,9 @@ class Log:
     def pictures(self, name: str, grid: Tensor) -> None:
         """Show a (3, H, W) picture in [-1, 1]."""
         if self._writer:
-            self._writer.add_image(name, ((grid.float().clamp(-1, 1) + 1) * 127.5).byte().cpu(), self._samples)
+            self._writer.add_image(
+                name, ((grid.float().clamp(-1, 1) + 1) * 127.5).byte().cpu(), self._samples
+            )
 
     def say(self, text: str) -> None:
         """Print a line without disturbing the bar."""
@@ -98,9 +101,16 @@ class Log:
 def _open_stats(path: Path, samples: int) -> TextIO:
     """Open the file to append to it, without the lines that a killed run wrote after its last saved state."""
     if path.exists():
-        lines = [line for line in path.read_text().splitlines() if json.loads(line)["samples"] <= samples]
+        lines = [line for line in path.read_text().splitlines() if _samples_of(line) <= samples]
         path.write_text("".join(line + "\n" for line in lines))
     return open(path, "a")
+
+
+def _samples_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["samples"])
+    except ValueError:
+        return float("inf")  # Half written when the run was killed.
 
 
 def _short(numbers: Numbers) -> str:

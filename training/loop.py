@@ -12,7 +12,7 @@ import torch
 
 from model_core.checkpoint import load_checkpoint
 from model_core.devices import choose_device, choose_precision
-from training.config import TrainConfig, save_config
+from training.config import LossConfig, TrainConfig, save_config
 from training.data import Batch, Samples, batches
 from training.distributed import World, join_world, largest, local_device
 from training.errors import DataError, OptionError
@@ -47,8 +47,8 @@ def fit(config: TrainConfig) -> int:
         state = start_or_resume(config, device, world)
         networks = build_networks(config, state, device)
         with Log(config, state.samples, world.is_main) as log:
-            log.say(f"training on {training.summary()}")
-            log.say(f"step {state.step}, {state.samples} samples, {device}, {config.batch_size} x {world.size} a step")
+            log.say(f"{training.summary()}; {config.batch_size} x {world.size} a step on {device}")
+            log.say(f"from step {state.step}, {state.samples} samples")
             fixed = validation_batch(validation if len(validation) else training, config, device)
             train(config, state, networks, Samples(training, config, device), fixed, world, log, signals)
             return 128 + signals[0] if signals else 0
@@ -65,7 +65,9 @@ def load_data(config: TrainConfig, device: torch.device) -> tuple[Photographs, P
     min_side = math.ceil(config.crop_size * min(config.augmentation.min_zoom, 1))
     parts = split(find_pictures(config.data), config.validation_share)
     if not parts[0]:
-        raise DataError(f"all {len(parts[1])} pictures in {config.data} fall to validation; lower validation_share")
+        raise DataError(
+            f"all {len(parts[1])} pictures in {config.data} fall to validation; lower validation_share"
+        )
     budget = config.cache_gigabytes * 1e9
     keep_on = device if config.cache == "device" else None
     training = load_photographs(parts[0], min_side, budget, keep_on)
@@ -100,13 +102,20 @@ def build_networks(config: TrainConfig, state: TrainingState, device: torch.devi
     precision = choose_precision(config.precision, device)
     # Half precision on old GPUs would need scaled losses; there, float32 is what is safe.
     reduced = precision == torch.bfloat16
-    perceptual: PerceptualLoss | StLpips | None = None
-    if config.losses.perceptual and config.losses.perceptual_trunk == "st-lpips":
-        perceptual = StLpips(config.losses.perceptual_scale).to(device)
-    elif config.losses.perceptual:
-        perceptual = PerceptualLoss(config.losses.perceptual_trunk, config.losses.perceptual_scale).to(device)
     autocast = functools.partial(torch.autocast, device.type, dtype=torch.bfloat16, enabled=reduced)
-    return Networks(state.generator, state.discriminator, perceptual, autocast)
+    perceptual = build_perceptual(config.losses)
+    return Networks(
+        state.generator, state.discriminator, perceptual.to(device) if perceptual else None, autocast
+    )
+
+
+def build_perceptual(config: LossConfig) -> PerceptualLoss | StLpips | None:
+    """The frozen network that the losses ask for, if any."""
+    if not config.perceptual:
+        return None
+    if config.perceptual_trunk == "st-lpips":
+        return StLpips(config.perceptual_scale)
+    return PerceptualLoss(config.perceptual_trunk, config.perceptual_scale)
 
 
 @contextmanager
@@ -137,7 +146,8 @@ def train(
     saved_at = tick = time.monotonic()
     logged_at, logged_samples = tick, state.samples
     count = config.batch_size
-    for batch in batches(samples, state.samples + world.rank * count, count, count * world.size):
+    first, ahead = state.samples + world.rank * count, samples.device.type != "cpu"
+    for batch in batches(samples, first, count, count * world.size, ahead):
         # All processes must stop, and change phase, at the same step.
         now = time.monotonic()
         state.minutes += (now - tick) / 60
@@ -153,7 +163,10 @@ def train(
             elapsed, logged_at = time.monotonic() - logged_at, time.monotonic()
             speed, logged_samples = (state.samples - logged_samples) / elapsed, state.samples
             factor = learning_rate_factor(config, state.samples, done)
-            log.write(state.step, {"run/learning_rate": factor * config.lr_generator, "run/samples_per_second": speed})
+            log.write(
+                state.step,
+                {"run/learning_rate": factor * config.lr_generator, "run/samples_per_second": speed},
+            )
         if state.step % config.sample_every_steps == 0 and world.is_main:
             report(networks, state, validation, log)
         if time.monotonic() - saved_at > config.save_every_seconds and world.is_main:

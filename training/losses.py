@@ -1,4 +1,4 @@
-"""The losses, one small function each. They take float32 and return a mean over the batch unless they say otherwise."""
+"""The losses, one small function each, in float32. Where nothing else is said, they return a mean."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,27 +12,27 @@ HOLE_SHARE = 0.1
 
 
 def masked_l1(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """sum w |p - t| / sum w: the mean absolute difference where `weight` (B, 1, H, W) lies; 0 where it lies nowhere."""
+    """sum w |p - t| / sum w: the mean absolute difference under `weight` (B, 1, H, W); 0 under none."""
     difference = (prediction - target).abs().mean(1, keepdim=True)
     return (difference * weight).sum() / weight.sum().clamp_min(1)
 
 
 def coarse_l1(coarse: Tensor, image: Tensor, mask: Tensor) -> Tensor:
-    """`masked_l1` of the generator's low-resolution guess and the area-averaged truth, weighed by the share of hole."""
-    size = coarse.shape[-2:]
+    """`masked_l1` of the low-resolution guess and the area-averaged truth, under the share of hole."""
+    size = (coarse.shape[-2], coarse.shape[-1])
     return masked_l1(coarse, F.adaptive_avg_pool2d(image, size), F.adaptive_avg_pool2d(mask, size))
 
 
 def per_hole(distance: Tensor, mask: Tensor) -> Tensor:
     """sum d / sum share of hole: a distance (B,) of whole pictures, as if the holes covered them.
 
-    Known pixels add nothing to the distance of a composited picture, so without this large holes would drown small ones.
+    Known pixels add nothing to the distance of a composited picture: small holes would hardly count.
     """
     return distance.sum() / mask.mean((1, 2, 3)).sum().clamp_min(1e-3)
 
 
 def feature_matching(fake: list[Tensor], real: list[Tensor], mask: Tensor) -> Tensor:
-    """mean_l mean |f_l(fake) - f_l(real)| over the share of hole (pix2pixHD: Wang et al., arXiv 1711.11585, eq. 4)."""
+    """mean_l mean |f_l(fake) - f_l(real)| / share of hole (pix2pixHD: Wang et al., arXiv 1711.11585)."""
     distances = [F.l1_loss(f.float(), r.detach().float()) for f, r in zip(fake, real, strict=True)]
     return torch.stack(distances).mean() / mask.mean().clamp_min(1e-3)
 
@@ -43,7 +43,7 @@ class Adversarial(NamedTuple):
     Attributes:
         discriminator: (real logits, fake logits, weights) -> loss of the discriminator.
         generator: (fake logits, weights) -> loss of the generator.
-        boundary: the logit above which the discriminator says "real"; None where only differences have a meaning.
+        boundary: the logit above which the discriminator says "real"; None if only differences matter.
     """
 
     discriminator: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -53,7 +53,7 @@ class Adversarial(NamedTuple):
 
 def patch_weights(mask: Tensor, logits: Tensor) -> Tensor:
     """1 for the patches of a composited picture that hold enough hole to be called fake, else 0."""
-    return (F.adaptive_avg_pool2d(mask, logits.shape[-2:]) >= HOLE_SHARE).float()
+    return (F.adaptive_avg_pool2d(mask, (logits.shape[-2], logits.shape[-1])) >= HOLE_SHARE).float()
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ def _least_squares_d(real: Tensor, fake: Tensor, weights: Tensor) -> Tensor:
 
 
 ADVERSARIAL = {
-    # D: -log sigmoid(r) - log(1 - sigmoid(f)); G: -log sigmoid(f) (Goodfellow et al., arXiv 1406.2661, section 3).
+    # D: -log sigmoid(r) - log(1 - sigmoid(f)); G: -log sigmoid(f) (Goodfellow et al., arXiv 1406.2661).
     "non-saturating": Adversarial(
         lambda real, fake, weights: F.softplus(-real).mean() + weighted_mean(F.softplus(fake), weights),
         lambda fake, weights: weighted_mean(F.softplus(-fake), weights),

@@ -1,10 +1,11 @@
 """Random masks: which pixels a training picture loses. True = hole.
 
-Every kind is a pure function of the size and a random generator. Lengths are given for a side of 512 pixels and scale
-with the shorter side, so that a kind looks alike at any size. Thin, medium and thick have the ranges of LaMa's
-evaluation masks (Suvorov et al., arXiv 2109.07161); within a range, counts, widths and sides are log-uniform, small ones
-being the more frequent. Shapes are drawn one after another, and one that would take the hole beyond its kind's limit is
-left out: at least half of the picture stays known, and a quarter under objects.
+Every kind is a pure function of the size and a random generator. Lengths are given for a side of 512 pixels
+and scale with the shorter side, so that a kind looks alike at any size. Thin, medium and thick have the
+ranges of LaMa's evaluation masks (Suvorov et al., arXiv 2109.07161); within a range, counts, widths and sides
+are log-uniform, small ones being the more frequent. Shapes are drawn one after another, and one that would
+take the hole beyond its kind's limit is left out: at least half of the picture stays known, and a quarter
+under objects. A crop's mask may be cut from that of a larger picture; it is then between 1% and 75% hole.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,6 +22,9 @@ REFERENCE_SIDE = 512
 MAX_SEGMENTS = 5
 MAX_AREA = 0.5
 MAX_OBJECT_AREA = 0.75
+# Training on a few pixels of hole is a wasted step.
+MIN_CUT_AREA = 0.01
+MAX_CUT_AREA = 0.75
 
 
 def thin(height: int, width: int, rng: np.random.Generator) -> Mask:
@@ -29,14 +33,14 @@ def thin(height: int, width: int, rng: np.random.Generator) -> Mask:
 
 
 def medium(height: int, width: int, rng: np.random.Generator) -> Mask:
-    """4-10 strokes of 1-5 segments, each 5-100 pixels wide and 10-200 long; 3 times in 10, 1-5 boxes of 30-150 instead."""
+    """4-10 strokes of 1-5 segments, 5-100 pixels wide and 10-200 long; 3 times in 10, 1-5 boxes of 30-150."""
     if rng.random() < 0.3:
         return _boxes(height, width, rng, count=(1, 5), side=(30, 150))
     return _strokes(height, width, rng, count=(4, 10), max_width=100, max_length=200)
 
 
 def thick(height: int, width: int, rng: np.random.Generator) -> Mask:
-    """1-5 strokes of 1-5 segments, each 5-250 pixels wide and 10-450 long; 3 times in 10, 1-4 boxes of 30-300 instead."""
+    """1-5 strokes of 1-5 segments, 5-250 pixels wide and 10-450 long; 3 times in 10, 1-4 boxes of 30-300."""
     if rng.random() < 0.3:
         return _boxes(height, width, rng, count=(1, 4), side=(30, 300))
     return _strokes(height, width, rng, count=(1, 5), max_width=250, max_length=450)
@@ -48,11 +52,13 @@ def boxes(height: int, width: int, rng: np.random.Generator) -> Mask:
 
 
 def objects(height: int, width: int, rng: np.random.Generator) -> Mask:
-    """1-3 blobs with wavy outlines, like the outlines of things: mean radius 40-160 pixels, stretched up to 2:1.
+    """1-3 blobs with wavy outlines, as things have: mean radius 40-160 pixels, stretched up to 2:1.
 
     The radius at angle t is r (1 + sum_k a_k cos(k t + p_k)) for k = 1..6, with a_k ~ N(0, 0.25 / k).
     """
-    return _collect(height, width, (_blob(height, width, rng) for _ in range(rng.integers(1, 4))), MAX_OBJECT_AREA)
+    return _collect(
+        height, width, (_blob(height, width, rng) for _ in range(rng.integers(1, 4))), MAX_OBJECT_AREA
+    )
 
 
 KINDS: dict[Kind, Callable[[int, int, np.random.Generator], Mask]] = {
@@ -65,10 +71,20 @@ KINDS: dict[Kind, Callable[[int, int, np.random.Generator], Mask]] = {
 
 
 def draw_mask(height: int, width: int, rng: np.random.Generator, config: MaskConfig) -> Mask:
-    """(height, width) bool, of a kind drawn by the frequencies in `config`; never empty."""
+    """(height, width) bool, of a kind and at a zoom drawn by `config`; 1% to 75% hole."""
     weights = np.array([getattr(config, kind) for kind in KINDS], dtype=float)
     kind = list(KINDS)[rng.choice(len(KINDS), p=weights / weights.sum())]
-    return draw_kind(kind, height, width, rng)
+    while True:
+        zoom = rng.uniform(1, config.max_zoom)
+        mask = _cut(draw_kind(kind, round(zoom * height), round(zoom * width), rng), height, width, rng)
+        if MIN_CUT_AREA <= mask.mean() <= MAX_CUT_AREA:
+            return mask
+
+
+def _cut(mask: Mask, height: int, width: int, rng: np.random.Generator) -> Mask:
+    top = rng.integers(0, mask.shape[0] - height + 1)
+    left = rng.integers(0, mask.shape[1] - width + 1)
+    return mask[top : top + height, left : left + width]
 
 
 def draw_kind(kind: Kind, height: int, width: int, rng: np.random.Generator) -> Mask:

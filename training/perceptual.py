@@ -1,10 +1,10 @@
 """Perceptual loss on a frozen trunk: the distance of two pictures in the features of an ImageNet classifier.
 
-The weights are those of the package stlpips_pytorch: AlexNet and VGG16 made shift tolerant, with a calibrated weight for
-each feature (ST-LPIPS: Ghildyal and Liu, ECCV 2022, arXiv 2207.13686; LPIPS: Zhang et al., CVPR 2018, arXiv 1801.03924).
-The networks are built anew here for speed: a blur after the first convolution is folded into it, and the other blurs are
-pairs of box filters, so that a training step costs a third of the package's own. Borders are averaged, not reflected,
-which makes this a loss close to the metric and not the metric itself.
+The weights are those of the package stlpips_pytorch: AlexNet and VGG16 made shift tolerant, with a calibrated
+weight for each feature (ST-LPIPS: Ghildyal and Liu, arXiv 2207.13686; LPIPS: Zhang et al., arXiv 1801.03924).
+The networks are built anew here for speed: a blur after the first convolution is folded into it, and the
+other blurs are pairs of box filters, so that a training step costs a third of the package's own. Borders are
+averaged, not reflected, which makes this a loss close to the metric and not the metric itself.
 """
 
 from importlib.resources import files
@@ -42,7 +42,7 @@ def frozen_conv(weights: dict[str, Tensor], name: str) -> nn.Conv2d:
 
 
 def fold_blur(weights: dict[str, Tensor], name: str) -> nn.Conv2d:
-    """Convolution (padding 2), then binomial blur (padding 2) and reduction by two, as one strided convolution."""
+    """Convolution (padding 2), binomial blur (padding 2) and reduction by two, as one strided convolution."""
     weight = weights[f"net.{name}.weight"]
     binomial = torch.tensor([1.0, 2.0, 1.0]) / 4
     kernel = torch.outer(binomial, binomial)[None, None]
@@ -88,15 +88,19 @@ class PerceptualLoss(nn.Module):
     """Calibrated feature distance, summed over the stages of a frozen trunk.
 
     Args:
-        trunk: whose features. On two cores at 256x256, forward and backward, AlexNet costs about a quarter of VGG16.
-        scale: the pictures are reduced by this factor first (1, 2 or 4): VGG16 at 2 costs as much as at half the side.
+        trunk: whose features. On two cores at 256x256, forward and backward, AlexNet costs about a quarter of
+            VGG16.
+        scale: the pictures are reduced by this factor first (1, 2 or 4): VGG16 at 2 costs as much as at half
+            the side.
     """
 
     def __init__(self, trunk: Trunk = "alexnet", scale: int = 1) -> None:
         super().__init__()
         weights = load_weights(trunk)
         self.stages = build_alexnet(weights) if trunk == "alexnet" else build_vgg16(weights)
-        self.calibration = nn.ParameterList([weights[f"lin{i}.model.1.weight"] for i in range(len(self.stages))])
+        self.calibration = nn.ParameterList(
+            [weights[f"lin{i}.model.1.weight"] for i in range(len(self.stages))]
+        )
         self.scale = scale
         self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
@@ -126,8 +130,8 @@ def unit_distance(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         (B, 1, H, W) float32.
     """
     both = torch.cat([torch.ones_like(weight), weight])
-    x_norm, x_part = F.conv2d(x.square(), both).float().split(1, 1)
-    y_norm, y_part = F.conv2d(y.square(), both).float().split(1, 1)
+    x_norm, x_part = F.conv2d(x.square(), both).float().chunk(2, 1)
+    y_norm, y_part = F.conv2d(y.square(), both).float().chunk(2, 1)
     cross = F.conv2d(x * y, weight).float()
     x_norm, y_norm = x_norm + 1e-4, y_norm + 1e-4
     return x_part / x_norm + y_part / y_norm - 2 * cross / (x_norm * y_norm).sqrt()

@@ -75,28 +75,38 @@ def discriminator_phase(
     weights = losses.patch_weights(batch.mask, fake)
     loss = adversarial.discriminator(real, fake, weights)
     metrics = {"discriminator/loss": loss}
-
-    discriminator = networks.discriminator
-    assert discriminator is not None
-
-    def logits(image: Tensor) -> Tensor:
-        return discriminator(image, batch.mask).logits
-
-    if config.adversarial_kind == "wasserstein":
-        penalty = losses.gradient_penalty(logits, batch.image, inpainted, share)
-        loss = loss + config.gradient_penalty * penalty
-        metrics["discriminator/gradient_penalty"] = penalty
-    if config.r1 and step % config.r1_interval == 0:
-        penalty = losses.r1_penalty(logits, batch.image)
-        loss = loss + config.r1 * config.r1_interval * penalty
-        metrics["discriminator/r1"] = penalty
+    for name, (weight, penalty) in _penalties(networks, batch, inpainted, config, step, share).items():
+        loss = loss + weight * penalty
+        metrics[f"discriminator/{name}"] = penalty
     boundary = verdict.logits.mean() if adversarial.boundary is None else adversarial.boundary
     metrics["discriminator/accuracy_real"] = (real > boundary).float().mean()
     metrics["discriminator/accuracy_fake"] = losses.weighted_mean((fake < boundary).float(), weights)
     return Phase(loss, _detached(metrics))
 
 
-def generator_phase(networks: Networks, batch: Batch, fill: Fill, config: LossConfig, adversarial: bool) -> Phase:
+def _penalties(
+    networks: Networks, batch: Batch, inpainted: Tensor, config: LossConfig, step: int, share: Tensor
+) -> dict[str, tuple[float, Tensor]]:
+    """The gradient penalties that are due, with their weights. They differentiate twice, in float32."""
+    discriminator = networks.discriminator
+    assert discriminator is not None
+
+    def logits(image: Tensor) -> Tensor:
+        verdict: Verdict = discriminator(image, batch.mask)
+        return verdict.logits
+
+    due: dict[str, tuple[float, Tensor]] = {}
+    if config.adversarial_kind == "wasserstein":
+        penalty = losses.gradient_penalty(logits, batch.image, inpainted, share)
+        due["gradient_penalty"] = (config.gradient_penalty, penalty)
+    if config.r1 and step % config.r1_interval == 0:
+        due["r1"] = (config.r1 * config.r1_interval, losses.r1_penalty(logits, batch.image))
+    return due
+
+
+def generator_phase(
+    networks: Networks, batch: Batch, fill: Fill, config: LossConfig, adversarial: bool
+) -> Phase:
     """Come near the truth and, when `adversarial`, convince the discriminator."""
     inpainted = composite(fill.prediction, batch)
     terms: Metrics = {}
@@ -135,7 +145,7 @@ def _adversarial_terms(networks: Networks, batch: Batch, inpainted: Tensor, conf
 
 @torch.no_grad()
 def diversity(prediction: Tensor, batch: Batch) -> Metrics:
-    """How varied the fills are, relative to the truth in the same holes: 1 = as varied, towards 0 = collapsed.
+    """How varied the fills are, relative to the truth in the same holes: 1 = as varied, 0 = all alike.
 
     colour: standard deviation, over the batch, of each hole's mean colour.
     detail: mean absolute difference between pixels and their 5x5 neighbourhoods.

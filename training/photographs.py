@@ -36,7 +36,9 @@ class Photographs:
         skipped: the others.
     """
 
-    def __init__(self, pictures: list[Tensor | Path], paths: list[Path], skipped: list[SkippedPicture]) -> None:
+    def __init__(
+        self, pictures: list[Tensor | Path], paths: list[Path], skipped: list[SkippedPicture]
+    ) -> None:
         self._pictures = pictures
         self.paths = paths
         self.skipped = skipped
@@ -72,7 +74,9 @@ def find_pictures(folder: str | Path) -> list[Path]:
         raise DataError(f"{folder} is not a folder; expected one that holds pictures")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
-        raise DataError(f"folder {folder} holds no pictures; looked for {', '.join(sorted(SUFFIXES))} at any depth")
+        raise DataError(
+            f"folder {folder} holds no pictures; looked for {', '.join(sorted(SUFFIXES))} at any depth"
+        )
     return found
 
 
@@ -82,7 +86,7 @@ def group_of(path: Path) -> str:
 
 
 def is_validation(path: Path, share: float) -> bool:
-    """Whether a picture is kept out of training: a hash of its group's name, so equal on every machine and run."""
+    """Whether a picture is kept out of training: by a hash of its group's name, the same everywhere."""
     digest = hashlib.sha256(group_of(path).encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
@@ -97,7 +101,7 @@ def split(paths: Iterable[Path], share: float) -> tuple[list[Path], list[Path]]:
 def load_photographs(
     paths: list[Path], min_side: int, budget_bytes: float, device: torch.device | None = None
 ) -> Photographs:
-    """Decode pictures, keeping as many as fit into `budget_bytes`; the others are decoded again when asked for.
+    """Decode pictures, keeping as many as fit into `budget_bytes`; the others are decoded when asked for.
 
     Every picture is decoded once, so that damaged ones are found now and not in the middle of a run.
 
@@ -107,7 +111,9 @@ def load_photographs(
     pictures: list[Tensor | Path] = []
     usable, skipped, used = [], [], 0
     with ThreadPoolExecutor() as pool:
-        for path, result in zip(paths, pool.map(lambda path: _try_decode(path, min_side), paths), strict=True):
+        for path, result in zip(
+            paths, pool.map(lambda path: _try_decode(path, min_side), paths), strict=True
+        ):
             if isinstance(result, str):
                 skipped.append(SkippedPicture(path, result))
                 continue

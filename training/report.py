@@ -1,4 +1,4 @@
-"""What a run shows of itself now and then: fills of the same kept-out pictures, and numbers measured on them."""
+"""What a run shows of itself now and then: fills of kept-out pictures, and numbers measured on them."""
 
 import dataclasses
 
@@ -35,7 +35,9 @@ def validation_batch(photographs: Photographs, config: TrainConfig, device: torc
         rng = np.random.default_rng([MASK_SEED, index])
         masks.append(torch.from_numpy(draw_kind(kinds[index % len(kinds)], size, size, rng)))
     image = torch.stack(crops).to(device).float() / 127.5 - 1
-    return Batch(image.contiguous(memory_format=torch.channels_last), torch.stack(masks)[:, None].float().to(device))
+    return Batch(
+        image.contiguous(memory_format=torch.channels_last), torch.stack(masks)[:, None].float().to(device)
+    )
 
 
 def report(networks: Networks, state: TrainingState, batch: Batch, log: Log) -> None:
@@ -55,8 +57,8 @@ def report(networks: Networks, state: TrainingState, batch: Batch, log: Log) -> 
 
 
 def mask_diversity(networks: Networks, batch: Batch) -> Tensor:
-    """How far a fill depends on what is known: the standard deviation of what is painted into the middle ninth of the
-    first picture, when four more holes around it differ. 0 = the same whatever is known.
+    """How far a fill depends on what is known: the standard deviation of what is painted into the middle
+    ninth of the first picture, when four more holes around it differ. 0 = the same whatever is known.
     """
     height, width = batch.image.shape[-2:]
     middle = (..., slice(height // 3, 2 * height // 3), slice(width // 3, 2 * width // 3))

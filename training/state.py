@@ -1,7 +1,8 @@
 """The training state: everything that a run needs to go on, in memory and as a file.
 
-The file holds tensors and plain containers only and is read with weights_only=True, so loading one runs no code. It is
-written beside its destination and moved over it: whatever kills the run, the file is the old one or the new one, whole.
+The file holds tensors and plain containers only and is read with weights_only=True, so loading one runs no
+code. It is written beside its destination and moved over it: whatever kills the run, the file is the old one
+or the new one, whole.
 """
 
 import pickle
@@ -18,7 +19,7 @@ from model_core.networks import Generator
 from training.config import TrainConfig
 from training.discriminator import Discriminator
 from training.ema import AveragedWeights
-from training.errors import StateError
+from training.errors import DivergedError, StateError
 from training.schedule import uses_discriminator
 
 FORMAT = "inpainting-training-state"
@@ -37,7 +38,7 @@ class TrainingState:
     """
 
     generator: Generator
-    generator_ema: AveragedWeights
+    generator_ema: AveragedWeights[Generator]
     generator_optimizer: Adam
     discriminator: Discriminator | None
     discriminator_optimizer: Adam | None
@@ -77,7 +78,15 @@ def build_state(config: TrainConfig, device: torch.device) -> TrainingState:
 
 
 def save_state(path: Path, state: TrainingState, config: TrainConfig) -> None:
-    """Write the state to `path` in one step."""
+    """Write the state to `path` in one step.
+
+    Raises:
+        DivergedError: the generator is no longer made of finite numbers; the file stays as it was.
+    """
+    if not all(parameter.isfinite().all() for parameter in state.generator.parameters()):
+        raise DivergedError(
+            f"the generator's weights are no longer finite at step {state.step}; {path} is kept"
+        )
     values: dict[str, Any] = {name: module.state_dict() for name, module in state.modules().items()}
     values |= {"format": FORMAT, "format_version": FORMAT_VERSION, "config": config.to_dict()}
     values |= {"step": state.step, "samples": state.samples, "minutes": state.minutes}

@@ -28,7 +28,9 @@ def train_step(
         inpainted = composite(fill.prediction, batch)
         share = uniform_shares(config, state.samples + world.rank * config.batch_size, batch)
         phase = discriminator_phase(networks, batch, inpainted, config.losses, state.step, share)
-        norm = update(state.discriminator_optimizer, phase.loss, factor * config.lr_discriminator, config, world)
+        norm = update(
+            state.discriminator_optimizer, phase.loss, factor * config.lr_discriminator, config, world
+        )
         metrics |= phase.metrics | {"discriminator/gradient_norm": norm}
     phase = generator_phase(networks, batch, fill, config.losses, adversarial)
     norm = update(state.generator_optimizer, phase.loss, factor * config.lr_generator, config, world)
@@ -41,7 +43,7 @@ def train_step(
 
 
 def update(optimizer: Adam, loss: Tensor, learning_rate: float, config: TrainConfig, world: World) -> Tensor:
-    """One step down the gradient of `loss`, averaged over all processes and clipped; returns its norm before that."""
+    """One step down the gradient of `loss`, averaged over processes and clipped; returns its norm before."""
     (group,) = optimizer.param_groups
     group["lr"] = learning_rate
     optimizer.zero_grad(set_to_none=True)

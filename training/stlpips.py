@@ -1,4 +1,4 @@
-"""ST-LPIPS itself: the one place that builds stlpips_pytorch's network, which prints and warns as it does so."""
+"""ST-LPIPS itself: the one place that builds stlpips_pytorch's network, which prints and warns."""
 
 import contextlib
 import io
@@ -11,12 +11,10 @@ from torch.nn import functional as F
 
 
 class StLpips(nn.Module):
-    """Shift-tolerant learned perceptual distance (Ghildyal and Liu, ECCV 2022, arXiv 2207.13686) on AlexNet."""
+    """Shift-tolerant learned perceptual distance on AlexNet (Ghildyal and Liu, arXiv 2207.13686)."""
 
     def __init__(self, scale: int = 1) -> None:
-        """Args:
-        scale: reduce the pictures by this factor first; 1 is the published metric.
-        """
+        """Build it; `scale` reduces the pictures by that factor first, 1 is the published metric."""
         super().__init__()
         self.metric = _build_metric()
         self.scale = scale
@@ -25,13 +23,6 @@ class StLpips(nn.Module):
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """(B,) distances of two (B, 3, H, W) pictures in [-1, 1]; lower is more alike."""
         return torch.stack([layer.mean((1, 2, 3)) for layer in self.layers(prediction, target)]).sum(0)
-
-    def distance_map(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """(B, 1, H, W): where the pictures differ. Its mean is close to the distance itself."""
-        maps = self.layers(prediction, target)
-        size = prediction.shape[-2:]
-        enlarged = [F.interpolate(layer, size=size, mode="bilinear", align_corners=False) for layer in maps]
-        return torch.stack(enlarged).sum(0)
 
     def layers(self, prediction: Tensor, target: Tensor) -> list[Tensor]:
         """(B, 1, h, w) differences in each of the trunk's layers, at that layer's size."""
@@ -42,6 +33,12 @@ class StLpips(nn.Module):
             calibrate((_unit(x) - _unit(y)).square())
             for calibrate, x, y in zip(self.metric.lins, *features, strict=True)
         ]
+
+    @staticmethod
+    def enlarge(layers: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """(B, 1, H, W): where the pictures differ, over all layers. Its mean is close to the distance."""
+        enlarged = [F.interpolate(layer, size=size, mode="bilinear", align_corners=False) for layer in layers]
+        return torch.stack(enlarged).sum(0)
 
 
 def _unit(features: Tensor) -> Tensor:
