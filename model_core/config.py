@@ -18,7 +18,7 @@ class GeneratorConfig:
         refine_width: channels of the refinement network at 1/2 scale; 1/4 and 1/8 have 2 and 4 times as many.
         refine_blocks: residual blocks of the refinement network, at 1/8 scale.
         patch_size: side in pixels (odd) of the patches that the matcher compares.
-        coarse_passes: rounds of exhaustive matching at 1/8 scale.
+        coarse_passes: rounds of exhaustive matching at each of 1/16 and 1/8 scale.
         fine_passes: rounds of local matching at each of 1/4 and 1/2 scale.
     """
 

@@ -2,7 +2,7 @@
 
 Nothing here is learned. Starting from a coarse guess of the hole, every patch that touches the hole looks for
 the known patch most like it; the patches found vote for new colours, and the search is repeated on those
-(Wexler, Shechtman and Irani, "Space-Time Completion of Video", TPAMI 2007). At 1/8 scale the search is
+(Wexler, Shechtman and Irani, "Space-Time Completion of Video", TPAMI 2007). At 1/16 and 1/8 scale the search is
 exhaustive, one matrix product; at 1/4 and 1/2 scale only the neighbours of the match inherited from the
 coarser scale are tried (the refinement half of PatchMatch: Barnes et al., SIGGRAPH 2009). At full scale the
 matched pixels are copied unchanged, so that the copy is as sharp as the photograph.
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from model_core.config import GeneratorConfig
 
-START_SCALE = 8
+COARSE_SCALES = (16, 8)
 FINE_SCALES = (4, 2)
 # A reduced pixel counts as known when at least this share of its area is.
 KNOWN_SHARE = 0.5
@@ -27,8 +27,8 @@ VOTE_SIZE = 3
 # Targets are compared in chunks whose patches fit the processor's cache.
 CHUNK = 4096
 # Each ring deeper into the hole is trusted this much less than the one outside it, down to the floor.
-TRUST_DECAY = 0.7
-TRUST_FLOOR = 0.05
+TRUST_DECAY = 0.5
+TRUST_FLOOR = 0.02
 
 
 class Match(NamedTuple):
@@ -83,7 +83,7 @@ def match(image: Tensor, known: Tensor, coarse: Tensor, config: GeneratorConfig)
     """Fill holes with pixels copied from the known surroundings.
 
     Args:
-        image: (B, 3, H, W) float32 in [-1, 1], H and W multiples of 8; values in the hole are ignored.
+        image: (B, 3, H, W) float32 in [-1, 1], H and W multiples of 16; values in the hole are ignored.
         known: (B, 1, H, W) float32, 1 = known, 0 = hole.
         coarse: (B, 3, H/8, W/8) float32 in [-1, 1], the first guess at the hole's content.
         config: its patch_size, coarse_passes and fine_passes count.
@@ -95,25 +95,35 @@ def match(image: Tensor, known: Tensor, coarse: Tensor, config: GeneratorConfig)
 
 
 def _match_one(image: Tensor, known: Tensor, coarse: Tensor, config: GeneratorConfig) -> Match:
-    level = _Level(image, known, START_SCALE, config.patch_size)
-    guess = level.compose(coarse)
-    field = level.identity()
-    trust = _trust(level.known)
-    for _ in range(config.coarse_passes):
-        field = level.search_everywhere(guess, field, trust)
-        guess = level.vote(guess, field)
+    guess, field = _match_coarsely(image, known, coarse, config)
     for scale in FINE_SCALES:
-        size = level.size
         level = _Level(image, known, scale, config.patch_size)
-        guess = level.compose(F.interpolate(guess, size=level.size, mode="bicubic", align_corners=False))
-        field = _enlarge_field(field, size, level.size)
+        field = _enlarge_field(field, guess, level.size)
+        guess = level.compose(_enlarge(guess, level.size))
         for _ in range(config.fine_passes):
             field, distance = level.search_nearby(guess, field)
             guess = level.vote(guess, field)
     full = (image.shape[-2], image.shape[-1])
     enlarged = F.interpolate(guess, size=full, mode="bilinear", align_corners=False)
-    copied = _copy(image, known, _enlarge_field(field, level.size, full), enlarged)
+    copied = _copy(image, known, _enlarge_field(field, guess, full), enlarged)
     return Match(copied, F.interpolate(distance, size=full, mode="nearest") * (1 - known))
+
+
+def _match_coarsely(
+    image: Tensor, known: Tensor, coarse: Tensor, config: GeneratorConfig
+) -> tuple[Tensor, Tensor]:
+    """The picture at 1/8 scale with its hole filled by matching, and the field that fills it so.
+
+    What was found at 1/16 scale continues the surroundings further than patches at 1/8 scale reach; the mean of
+    it and the coarse guess is where the search at 1/8 scale begins.
+    """
+    level = _Level(image, known, COARSE_SCALES[0], config.patch_size)
+    guess, field = level.compose(F.avg_pool2d(coarse, 2)), level.identity()
+    guess, field = level.settle(guess, field, config.coarse_passes)
+    level = _Level(image, known, COARSE_SCALES[1], config.patch_size)
+    field = _enlarge_field(field, guess, level.size)
+    guess = level.compose((_enlarge(guess, level.size) + coarse) / 2)
+    return level.settle(guess, field, config.coarse_passes)
 
 
 def _copy(image: Tensor, known: Tensor, field: Tensor, otherwise: Tensor) -> Tensor:
@@ -154,6 +164,14 @@ class _Level:
 
     def _field(self, source: Tensor) -> Tensor:
         return torch.stack([source // self.size[1], source % self.size[1]])
+
+    def settle(self, guess: Tensor, field: Tensor, passes: int) -> tuple[Tensor, Tensor]:
+        """Search and vote by turns, `passes` times."""
+        trust = _trust(self.known)
+        for _ in range(passes):
+            field = self.search_everywhere(guess, field, trust)
+            guess = self.vote(guess, field)
+        return guess, field
 
     def search_everywhere(self, guess: Tensor, field: Tensor, trust: Tensor) -> Tensor:
         """Give each target the best of all patches without a hole pixel, weighing each pixel by its trust.
@@ -251,10 +269,15 @@ def _trust(known: Tensor) -> Tensor:
     return trust + TRUST_FLOOR * inside
 
 
-def _enlarge_field(field: Tensor, size: tuple[int, int], larger: tuple[int, int]) -> Tensor:
-    """Carry a field of `size` over to a whole multiple of it; each pixel keeps its offset to its source."""
-    factor = larger[0] // size[0]
-    grid = field.view(2, *size).repeat_interleave(factor, 1).repeat_interleave(factor, 2) * factor
-    grid[0] += (torch.arange(larger[0], device=field.device) % factor)[:, None]
-    grid[1] += torch.arange(larger[1], device=field.device) % factor
+def _enlarge(image: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(image, size=size, mode="bicubic", align_corners=False)
+
+
+def _enlarge_field(field: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Carry the field of `image` over to a whole multiple of its size; each pixel keeps its offset."""
+    height, width = image.shape[-2:]
+    factor = size[0] // height
+    grid = field.view(2, height, width).repeat_interleave(factor, 1).repeat_interleave(factor, 2) * factor
+    grid[0] += (torch.arange(size[0], device=field.device) % factor)[:, None]
+    grid[1] += torch.arange(size[1], device=field.device) % factor
     return grid.flatten(1)
