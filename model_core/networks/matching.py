@@ -2,8 +2,8 @@
 
 Nothing here is learned. Starting from a coarse guess of the hole, every patch that touches the hole looks for
 the known patch most like it; the patches found vote for new colours, and the search is repeated on those
-(Wexler, Shechtman and Irani, "Space-Time Completion of Video", TPAMI 2007). At 1/16 and 1/8 scale the search is
-exhaustive, one matrix product; at 1/4 and 1/2 scale only the neighbours of the match inherited from the
+(Wexler, Shechtman and Irani, "Space-Time Completion of Video", TPAMI 2007). At 1/16 and 1/8 scale the search
+is exhaustive, one matrix product; at 1/4 and 1/2 scale only the neighbours of the match inherited from the
 coarser scale are tried (the refinement half of PatchMatch: Barnes et al., SIGGRAPH 2009). At full scale the
 matched pixels are copied unchanged, so that the copy is as sharp as the photograph.
 
@@ -114,8 +114,8 @@ def _match_coarsely(
 ) -> tuple[Tensor, Tensor]:
     """The picture at 1/8 scale with its hole filled by matching, and the field that fills it so.
 
-    What was found at 1/16 scale continues the surroundings further than patches at 1/8 scale reach; the mean of
-    it and the coarse guess is where the search at 1/8 scale begins.
+    What was found at 1/16 scale continues the surroundings further than patches at 1/8 scale reach; the mean
+    of it and the coarse guess is where the search at 1/8 scale begins.
     """
     level = _Level(image, known, COARSE_SCALES[0], config.patch_size)
     guess, field = level.compose(F.avg_pool2d(coarse, 2)), level.identity()
