@@ -189,15 +189,5 @@ def test_links_between_files_resolve(document: Path):
 
 @pytest.mark.parametrize("path", PROJECT_FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_depends_on_one_machine(path: Path):
-    """No package registry's host and no path of a particular machine stands in the project."""
-    hosts = (
-        "pypi" + ".org",
-        "python" + "hosted.org",
-        "download." + "pytorch.org",
-        "ghcr" + ".io",
-        "npm" + "js.",
-    )
-    text = path.read_text()
-
-    assert [host for host in hosts if host in text] == []
-    assert re.findall(r"(?<![\w./-])/(?:home|root|Users|work)/\S*", text) == []
+    """No path of a particular machine stands in the project."""
+    assert re.findall(r"(?<![\w./-])/(?:home|root|Users|work)/\S*", path.read_text()) == []
