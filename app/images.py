@@ -84,7 +84,7 @@ def encode(image: Image.Image, output_format: OutputFormat, quality: int) -> byt
     if output_format == "jpeg" and len(options["exif"]) > _MAX_JPEG_EXIF_BYTES:
         del options["exif"]
     if output_format == "png":
-        # 512 x 512 photographs: 15 ms at level 1, 51 ms at the default level, for files 8% larger.
+        # 512 x 512 photographs: 18 ms at level 1, 54 ms at the default level, for files 8% larger.
         options["compress_level"] = 1
     else:
         options["quality"] = quality

@@ -3,7 +3,7 @@
 The weights are those of the package stlpips_pytorch: AlexNet and VGG16 made shift tolerant, with a calibrated
 weight for each feature (ST-LPIPS: Ghildyal and Liu, arXiv 2207.13686; LPIPS: Zhang et al., arXiv 1801.03924).
 The networks are built anew here for speed: a blur after the first convolution is folded into it, and the
-other blurs are pairs of box filters, so that a training step costs a third of the package's own. Borders are
+other blurs are pairs of box filters, so that it costs less than half of the package's own. Borders are
 averaged, not reflected, which makes this a loss close to the metric and not the metric itself.
 """
 
@@ -88,8 +88,7 @@ class PerceptualLoss(nn.Module):
     """Calibrated feature distance, summed over the stages of a frozen trunk.
 
     Args:
-        trunk: whose features. On two cores at 256x256, forward and backward, AlexNet costs about a quarter of
-            VGG16.
+        trunk: whose features. VGG16 costs five times as much as AlexNet.
         scale: the pictures are reduced by this factor first (1, 2 or 4): VGG16 at 2 costs as much as at half
             the side.
     """

@@ -52,6 +52,6 @@ class RefinementNetwork(nn.Module):
         painted = self.up_half(self.up_quarter(self.blocks(eighth), quarter), half)
         # (B, 4, H, W): three colours and one gate, in float32: 8 bits of colour need more than bf16 has.
         detail = F.pixel_shuffle(self.to_image(painted), 2).float()
-        # The gate starts at 0.73 copied: sharp from the first step, and smooth where the two disagree least.
+        # The gate starts at 0.73 copied, so that fills are sharp from the first step.
         gate = torch.sigmoid(detail[:, 3:] + 1)
         return torch.lerp(smooth, copied, gate) + detail[:, :3]

@@ -1,5 +1,5 @@
 import io
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -300,7 +300,8 @@ class TestHoleFromMask:
         with pytest.raises(PictureModeError, match=f"mode {mode} "):
             pictures.hole_from_mask(Image.new(mode, (2, 2)))
 
-    def test_unknown_polarity(self):
+    @pytest.mark.parametrize("polarity", ["White", "", None])
+    def test_unknown_polarity(self, polarity: Any):
         """A misspelt polarity must not quietly mean the other one."""
-        with pytest.raises(ValueError, match="'White'"):
-            pictures.hole_from_mask(Image.new("L", (2, 2)), "White")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=f"is {polarity!r}, expected 'white' or 'black'"):
+            pictures.hole_from_mask(Image.new("L", (2, 2)), polarity)
