@@ -301,7 +301,7 @@ class TestHoleFromMask:
             pictures.hole_from_mask(Image.new(mode, (2, 2)))
 
     @pytest.mark.parametrize("polarity", ["White", "", None])
-    def test_unknown_polarity(self, polarity: Any):
+    def test_unknown_polarity(self, polarity: Any) -> None:
         """A misspelt polarity must not quietly mean the other one."""
         with pytest.raises(ValueError, match=f"is {polarity!r}, expected 'white' or 'black'"):
             pictures.hole_from_mask(Image.new("L", (2, 2)), polarity)
