@@ -102,6 +102,9 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
         "--size", type=int, default=512, help="side of the squares made from --data (%(default)s)"
     )
     parser.add_argument("--limit", type=int, default=0, help="score only so many pictures; 0 = all")
+    parser.add_argument(
+        "--sheet-rows", type=int, default=12, help="cases shown of each kind of mask (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=7, help="of the masks drawn for --data (%(default)s)")
     parser.add_argument(
         "--validation-share", type=float, default=None, help="default: the run's own, or fit's default"
@@ -123,8 +126,9 @@ def run_evaluate(options: argparse.Namespace) -> int:
         device = choose_device(options.device)
         inpainter = Inpainter(generator, device, choose_precision(options.precision, device))
         share = values["config"]["validation_share"]
-    print(table(evaluate(inpainter, chosen_cases(options, share), options.output)))
-    print(f"written: {options.output / 'scores.json'}, {options.output / 'sheet.png'}")
+    cases = chosen_cases(options, share)
+    print(table(evaluate(inpainter, cases, options.output, options.sheet_rows)))
+    print(f"written: {options.output / 'scores.json'} and a contact sheet for each kind of mask")
     return 0
 
 

@@ -17,6 +17,7 @@ Kind = Literal["thin", "medium", "thick", "boxes", "objects"]
 SMALLEST: dict[str, float] = {
     "batch_size": 1,
     "crop_size": 32,
+    "device_masks": 1,
     "log_every_steps": 1,
     "sample_every_steps": 1,
     "ema_half_life_samples": 1,
@@ -24,6 +25,7 @@ SMALLEST: dict[str, float] = {
     "discriminator.layers": 1,
     "losses.r1_interval": 1,
     "augmentation.min_zoom": 0.1,
+    "augmentation.max_zoom": 0.1,
     "masks.max_zoom": 1,
 }
 
@@ -52,13 +54,16 @@ class AugmentationConfig:
     """How crops vary.
 
     Attributes:
-        min_zoom: the smallest crop, as a multiple of crop_size; crops reach from there to the whole picture.
+        min_zoom, max_zoom: range of the crops' sides before they are resized, as multiples of crop_size; a
+            picture's shorter side bounds both. Near 1, the generator learns the sharpness that photographs
+            have at their own scale; far above, that of reduced ones.
         aspect: largest stretch of a crop's width over its height, 0.1 = up to 10%.
         flip: probability of a horizontal flip.
         brightness, contrast, saturation: largest relative change of each.
     """
 
     min_zoom: float = 1.0
+    max_zoom: float = 1.3
     aspect: float = 0.05
     flip: float = 0.5
     brightness: float = 0.05
@@ -68,14 +73,16 @@ class AugmentationConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DiscriminatorConfig:
-    """The size of the discriminator.
+    """The discriminator.
 
     Attributes:
-        width: channels of the first layer; doubled by each further one up to 8 times as many.
-        layers: strided layers; the receptive field roughly doubles with each.
+        kind: "patch" learns all of its features; "projected" looks at those of a frozen AlexNet.
+        width: channels of the first layer; with "patch" doubled by each further one up to 8 times as many.
+        layers: strided layers of "patch"; the receptive field roughly doubles with each.
         spectral_norm: bound every layer's Lipschitz constant (Miyato et al., arXiv 1802.05957).
     """
 
+    kind: Literal["patch", "projected"] = "patch"
     width: int = 48
     layers: int = 3
     spectral_norm: bool = True
@@ -135,7 +142,8 @@ class TrainConfig:
         crop_size: side of training crops in pixels.
         validation_share: share of the pictures kept out of training, chosen by their names.
         cache_gigabytes: decoded photographs kept in memory; what does not fit is decoded anew for each crop.
-        cache: where they are kept: "host" memory or on the "device", where crops are then made.
+        cache: where they are kept: in "host" memory, or on the "device", where whole batches are then made.
+        device_masks: masks drawn in advance with cache "device"; each is used again, turned and mirrored.
         lr_generator, lr_discriminator: learning rates of Adam.
         beta1, beta2: Adam's decay rates.
         clip_norm: largest norm of a gradient.
@@ -161,6 +169,7 @@ class TrainConfig:
     validation_share: float = 0.03
     cache_gigabytes: float = 4.0
     cache: Literal["host", "device"] = "host"
+    device_masks: int = 16384
     lr_generator: float = 5e-4
     lr_discriminator: float = 4e-4
     beta1: float = 0.5
@@ -226,6 +235,11 @@ def _require_ranges(config: TrainConfig) -> None:
     for name in ("validation_share", "lr_tail_share", "reconstruction_share"):
         if getattr(config, name) > 1:
             raise OptionError(f"{name} is {getattr(config, name)}; expected a share from 0 to 1")
+    zooms = config.augmentation
+    if zooms.min_zoom > zooms.max_zoom:
+        raise OptionError(
+            f"augmentation.min_zoom is {zooms.min_zoom}; expected at most max_zoom, {zooms.max_zoom}"
+        )
     multiple = config.generator.size_multiple
     if config.crop_size % multiple:
         raise OptionError(f"crop_size is {config.crop_size}; expected a multiple of {multiple}")

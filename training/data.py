@@ -5,13 +5,15 @@ it would have seen, and processes share the work by sharing out the indices, wit
 to synchronise.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
@@ -29,6 +31,15 @@ class Batch(NamedTuple):
 
     image: Tensor
     mask: Tensor
+
+
+class BatchSource(Protocol):
+    """A sequence of training samples, and the device on which its batches are."""
+
+    device: torch.device
+
+    def batch(self, first: int, count: int) -> Batch:
+        """The samples first .. first + count - 1."""
 
 
 class Samples:
@@ -50,16 +61,21 @@ class Samples:
     def sample(self, index: int) -> tuple[Tensor, Tensor]:
         """Sample `index`: (3, S, S) uint8 where the photographs are, and (S, S) bool on the CPU."""
         rng = np.random.default_rng([self.config.seed, SAMPLE, index])
-        picture = self.photographs[self._picture_of(index)]
+        picture = self.photographs[picture_of(index, len(self.photographs), self.config.seed)]
         size = self.config.crop_size
         crop = augment(picture, size, rng, self.config.augmentation)
         return crop, torch.from_numpy(draw_mask(size, size, rng, self.config.masks))
 
-    def _picture_of(self, index: int) -> int:
-        """Each epoch shows every picture once, in an order of its own."""
-        epoch, position = divmod(index, len(self.photographs))
-        order = np.random.default_rng([self.config.seed, ORDER, epoch]).permutation(len(self.photographs))
-        return int(order[position])
+
+def picture_of(index: int, count: int, seed: int) -> int:
+    """Which of `count` pictures sample `index` shows: each once an epoch, in an order of the epoch's own."""
+    epoch, position = divmod(index, count)
+    return int(_order(epoch, count, seed)[position])
+
+
+@functools.lru_cache(maxsize=2)
+def _order(epoch: int, count: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, ORDER, epoch]).permutation(count)
 
 
 def augment(picture: Tensor, size: int, rng: np.random.Generator, config: AugmentationConfig) -> Tensor:
@@ -76,7 +92,7 @@ def augment(picture: Tensor, size: int, rng: np.random.Generator, config: Augmen
     """
     height, width = picture.shape[1:]
     short = min(height, width)
-    side = rng.uniform(min(size * config.min_zoom, short), short)
+    side = rng.uniform(min(size * config.min_zoom, short), min(size * config.max_zoom, short))
     stretch = np.exp(rng.uniform(-1, 1) * np.log1p(config.aspect) / 2)
     tall, wide = min(round(side / stretch), height), min(round(side * stretch), width)
     top, left = int(rng.integers(0, height - tall + 1)), int(rng.integers(0, width - wide + 1))
@@ -95,7 +111,7 @@ def augment(picture: Tensor, size: int, rng: np.random.Generator, config: Augmen
     return crop
 
 
-def batches(samples: Samples, first: int, count: int, stride: int, ahead: bool) -> Iterator[Batch]:
+def batches(samples: BatchSource, first: int, count: int, stride: int, ahead: bool) -> Iterator[Batch]:
     """Endless batches of `count` samples: from index `first` on, then `stride` further each time.
 
     Args:

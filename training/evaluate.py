@@ -1,5 +1,6 @@
-"""`evaluate`: a generator's fills beside OpenCV's two methods, as numbers and as pictures."""
+"""`evaluate`: a generator's fills beside those of classical methods, as numbers and as pictures."""
 
+import contextlib
 import json
 import statistics
 import time
@@ -21,7 +22,8 @@ from training.stlpips import StLpips
 CV_RADIUS = 5
 BASE = "cv2-ns"
 OURS = "ours"
-SHEET_ROWS = 12
+PATCHMATCH = "patchmatch"
+PATCHMATCH_SIZE = 5
 SHEET_SIDE = 256
 # Upper limits of the hole's share of the picture.
 BUCKETS = (0.1, 0.2, 0.3, 0.5, 1.0)
@@ -38,38 +40,55 @@ class Result(NamedTuple):
     seconds: float
 
 
-def evaluate(inpainter: Inpainter, cases: Iterable[Case], output: Path) -> dict[str, Any]:
-    """Fill and score all cases; write scores.json and sheet.png into `output`, and return what is in the
-    former.
+def evaluate(
+    inpainter: Inpainter, cases: Iterable[Case], output: Path, sheet_rows: int = 12
+) -> dict[str, Any]:
+    """Fill and score all cases; write scores.json and, for each kind of mask, sheet-KIND.jpg with its first
+    `sheet_rows` cases into `output`. Returns what is in scores.json.
     """
     metric = StLpips()
-    methods: dict[str, Method] = {
-        OURS: lambda image, hole: np.asarray(inpainter.inpaint(Image.fromarray(image), hole)),
-        BASE: lambda image, hole: cv2.inpaint(image, hole.astype(np.uint8), CV_RADIUS, cv2.INPAINT_NS),
-        "cv2-telea": lambda image, hole: cv2.inpaint(
-            image, hole.astype(np.uint8), CV_RADIUS, cv2.INPAINT_TELEA
-        ),
-    }
+    methods = classical_methods()
     results: list[Result] = []
-    rows: list[list[Picture]] = []
+    sheets: dict[str, list[list[Picture]]] = {}
+    output.mkdir(parents=True, exist_ok=True)
     for case in cases:
         damaged = np.where(case.hole[..., None], np.uint8(0), case.truth)
         started = time.perf_counter()
-        filled = {OURS: methods[OURS](damaged, case.hole)}
+        filled = {OURS: np.asarray(inpainter.inpaint(Image.fromarray(damaged), case.hole))}
         seconds = time.perf_counter() - started
-        filled |= {name: method(damaged, case.hole) for name, method in methods.items() if name != OURS}
+        filled |= {name: method(damaged, case.hole) for name, method in methods.items()}
         filled = {
             name: np.where(case.hole[..., None], picture, case.truth) for name, picture in filled.items()
         }
         scores = {name: score(picture, case.truth, case.hole, metric) for name, picture in filled.items()}
         results.append(Result(case.name, groups_of(case), scores, seconds))
-        if len(rows) < SHEET_ROWS:
-            rows.append([damaged, filled[OURS], filled[BASE], case.truth])
+        rows = sheets.setdefault(case.kind, [])
+        if len(rows) < sheet_rows:
+            shown = np.where(case.hole[..., None], np.uint8(255), case.truth)
+            peers = [filled[name] for name in (PATCHMATCH, BASE) if name in filled]
+            rows.append([_reduced(picture) for picture in (shown, filled[OURS], *peers, case.truth)])
     report = summarise(results, inpainter)
-    output.mkdir(parents=True, exist_ok=True)
     (output / "scores.json").write_text(json.dumps(report, indent=1) + "\n")
-    contact_sheet(rows).save(output / "sheet.png")
+    for kind, rows in sheets.items():
+        contact_sheet(rows).save(output / f"sheet-{kind}.jpg", quality=88)
     return report
+
+
+def classical_methods() -> dict[str, Method]:
+    """OpenCV's two methods, and PatchMatch where the package pypatchmatch is installed."""
+    methods: dict[str, Method] = {
+        BASE: lambda image, hole: cv2.inpaint(image, hole.astype(np.uint8), CV_RADIUS, cv2.INPAINT_NS),
+        "cv2-telea": lambda image, hole: cv2.inpaint(
+            image, hole.astype(np.uint8), CV_RADIUS, cv2.INPAINT_TELEA
+        ),
+    }
+    with contextlib.suppress(ImportError):
+        from patchmatch import patch_match
+
+        methods[PATCHMATCH] = lambda image, hole: patch_match.inpaint(
+            image, hole[..., None].astype(np.uint8) * 255, patch_size=PATCHMATCH_SIZE
+        )
+    return methods
 
 
 def groups_of(case: Case) -> list[str]:
@@ -120,13 +139,13 @@ def table(report: dict[str, Any]) -> str:
 
 
 def contact_sheet(rows: list[list[Picture]]) -> Image.Image:
-    """A row a case: damaged, ours, Navier-Stokes, truth."""
-    sheet = Image.new("RGB", (SHEET_SIDE * len(rows[0]), SHEET_SIDE * len(rows)))
-    for down, row in enumerate(rows):
-        for right, picture in enumerate(row):
-            fitted = Image.fromarray(picture).resize((SHEET_SIDE, SHEET_SIDE), Image.Resampling.LANCZOS)
-            sheet.paste(fitted, (right * SHEET_SIDE, down * SHEET_SIDE))
-    return sheet
+    """A row a case: damaged, ours, PatchMatch where it is installed, Navier-Stokes, truth."""
+    return Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in rows]))
+
+
+def _reduced(picture: Picture) -> Picture:
+    side = (SHEET_SIDE, SHEET_SIDE)
+    return np.asarray(Image.fromarray(picture).resize(side, Image.Resampling.LANCZOS))
 
 
 def _means(scores: list[Scores]) -> Scores:

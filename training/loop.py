@@ -13,7 +13,8 @@ import torch
 from model_core.checkpoint import load_checkpoint
 from model_core.devices import choose_device, choose_precision
 from training.config import LossConfig, TrainConfig, save_config
-from training.data import Batch, Samples, batches
+from training.data import Batch, BatchSource, Samples, batches
+from training.device_data import DeviceSamples
 from training.distributed import World, join_world, largest, local_device
 from training.errors import DataError, OptionError
 from training.logs import Log
@@ -43,18 +44,19 @@ def fit(config: TrainConfig) -> int:
     if config.threads:
         torch.set_num_threads(config.threads)
     with join_world(device) as world, stop_signals() as signals:
-        training, validation = load_data(config, device)
+        training, validation = load_data(config)
         state = start_or_resume(config, device, world)
         networks = build_networks(config, state, device)
         with Log(config, state.samples, world.is_main) as log:
             log.say(f"{training.summary()}; {config.batch_size} x {world.size} a step on {device}")
             log.say(f"from step {state.step}, {state.samples} samples")
             fixed = validation_batch(validation if len(validation) else training, config, device)
-            train(config, state, networks, Samples(training, config, device), fixed, world, log, signals)
+            samples = build_samples(training, config, device)
+            train(config, state, networks, samples, fixed, world, log, signals)
             return 128 + signals[0] if signals else 0
 
 
-def load_data(config: TrainConfig, device: torch.device) -> tuple[Photographs, Photographs]:
+def load_data(config: TrainConfig) -> tuple[Photographs, Photographs]:
     """The photographs to train on and those kept out.
 
     Raises:
@@ -69,9 +71,15 @@ def load_data(config: TrainConfig, device: torch.device) -> tuple[Photographs, P
             f"all {len(parts[1])} pictures in {config.data} fall to validation; lower validation_share"
         )
     budget = config.cache_gigabytes * 1e9
-    keep_on = device if config.cache == "device" else None
-    training = load_photographs(parts[0], min_side, budget, keep_on)
+    training = load_photographs(parts[0], min_side, budget)
     return training, load_photographs(parts[1][:MAX_VALIDATION], min_side, budget_bytes=0.0)
+
+
+def build_samples(photographs: Photographs, config: TrainConfig, device: torch.device) -> BatchSource:
+    """The sequence of samples, made where `config.cache` says."""
+    if config.cache == "device":
+        return DeviceSamples(photographs, config, device)
+    return Samples(photographs, config, device)
 
 
 def start_or_resume(config: TrainConfig, device: torch.device, world: World) -> TrainingState:
@@ -135,7 +143,7 @@ def train(
     config: TrainConfig,
     state: TrainingState,
     networks: Networks,
-    samples: Samples,
+    samples: BatchSource,
     validation: Batch,
     world: World,
     log: Log,

@@ -38,7 +38,7 @@ def feature_matching(fake: list[Tensor], real: list[Tensor], mask: Tensor) -> Te
 
 
 class Adversarial(NamedTuple):
-    """One adversarial loss. Weights (B, 1, h, w) say how much each fake patch counts.
+    """One adversarial loss of (B, K, h, w) logits. Weights (B, 1, h, w): how much each fake patch counts.
 
     Attributes:
         discriminator: (real logits, fake logits, weights) -> loss of the discriminator.
@@ -57,7 +57,8 @@ def patch_weights(mask: Tensor, logits: Tensor) -> Tensor:
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """sum w v / sum w, with at least one patch's weight below."""
+    """sum w v / sum w over (B, K, h, w) values, with at least one patch's weight below."""
+    weights = weights.expand_as(values)
     return (values * weights).sum() / weights.sum().clamp_min(1)
 
 
@@ -95,7 +96,7 @@ def input_gradient(discriminator: Callable[[Tensor], Tensor], image: Tensor) -> 
     """(B,) squared norm of d(mean logit of each picture) / d(picture), itself differentiable.
 
     Args:
-        discriminator: (B, 3, H, W) -> (B, 1, h, w) logits.
+        discriminator: (B, 3, H, W) -> (B, K, h, w) logits.
     """
     image = image.detach().requires_grad_()
     score = discriminator(image).mean((1, 2, 3)).sum()

@@ -47,7 +47,7 @@ class Photographs:
         return len(self._pictures)
 
     def __getitem__(self, index: int) -> Tensor:
-        """(3, H, W) uint8 RGB in [0, 255], on the device it was loaded to."""
+        """(3, H, W) uint8 RGB in [0, 255]."""
         picture = self._pictures[index]
         return picture if isinstance(picture, Tensor) else decode(picture)
 
@@ -98,9 +98,7 @@ def split(paths: Iterable[Path], share: float) -> tuple[list[Path], list[Path]]:
     return [path for path in paths if path not in kept_out], [path for path in paths if path in kept_out]
 
 
-def load_photographs(
-    paths: list[Path], min_side: int, budget_bytes: float, device: torch.device | None = None
-) -> Photographs:
+def load_photographs(paths: list[Path], min_side: int, budget_bytes: float) -> Photographs:
     """Decode pictures, keeping as many as fit into `budget_bytes`; the others are decoded when asked for.
 
     Every picture is decoded once, so that damaged ones are found now and not in the middle of a run.
@@ -119,7 +117,7 @@ def load_photographs(
                 continue
             usable.append(path)
             used += result.nbytes
-            pictures.append(path if used > budget_bytes else result.to(device) if device else result)
+            pictures.append(path if used > budget_bytes else result)
     photographs = Photographs(pictures, usable, skipped)
     if paths and not usable:
         raise DataError(f"none of the {len(paths)} pictures can be used ({photographs.summary()})")

@@ -17,7 +17,7 @@ from model_core.checkpoint import open_atomically
 from model_core.config import GeneratorConfig
 from model_core.networks import Generator
 from training.config import TrainConfig
-from training.discriminator import Discriminator
+from training.discriminator import Discriminator, build_discriminator
 from training.ema import AveragedWeights
 from training.errors import DivergedError, StateError
 from training.schedule import uses_discriminator
@@ -71,7 +71,8 @@ def build_state(config: TrainConfig, device: torch.device) -> TrainingState:
         discriminator_optimizer=None,
     )
     if uses_discriminator(config):
-        discriminator = Discriminator(config.discriminator).to(device).to(memory_format=torch.channels_last)
+        discriminator = build_discriminator(config.discriminator)
+        discriminator = discriminator.to(device).to(memory_format=torch.channels_last)
         state.discriminator = discriminator
         state.discriminator_optimizer = Adam(discriminator.parameters(), config.lr_discriminator, betas)
     return state

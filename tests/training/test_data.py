@@ -109,14 +109,15 @@ def test_crops_fit_pictures_of_any_shape(size: tuple[int, int]) -> None:
         assert (crop.shape, crop.dtype) == ((3, 64, 64), torch.uint8)
 
 
-def test_zoom_below_one_enlarges() -> None:
-    """With min_zoom 0.5, some crops show less of the picture than they have pixels."""
+def test_zoom_bounds_how_much_a_crop_shows() -> None:
+    """Crops of 64 pixels show 32 to 102 pixels of the picture's side with zooms of 0.5 to 1.6."""
     ramp = torch.arange(128).repeat(128, 1).expand(3, 128, 128).to(torch.uint8)
-    zoomed = AugmentationConfig(min_zoom=0.5, aspect=0, flip=0, brightness=0, contrast=0, saturation=0)
+    plain = AugmentationConfig(aspect=0, flip=0, brightness=0, contrast=0, saturation=0)
+    zoomed = dataclasses.replace(plain, min_zoom=0.5, max_zoom=1.6)
 
     spans = [
         int(crop[0, 0, -1]) - int(crop[0, 0, 0])
         for crop in (augment(ramp, 64, np.random.default_rng(seed), zoomed) for seed in range(40))
     ]
-    assert min(spans) < 50
-    assert max(spans) > 100
+    assert 30 <= min(spans) < 50
+    assert 85 < max(spans) <= 102

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -59,6 +60,24 @@ def test_same_seed_same_losses(configure: Configure, tmp_path: Path) -> None:
     assert first == again
     assert first != other
     assert torch.equal(weights(runs[0]), weights(runs[1]))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"cache": "device", "device_masks": 8}, {"discriminator": {"kind": "projected", "width": 8}}],
+)
+def test_other_ways_to_train_resume_too(
+    configure: Configure, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """Samples made on the device, and a projected discriminator: two parts of a run are the whole run."""
+    whole = configure(run=str(tmp_path / "whole"), lr_tail_share=0.0, reconstruction_share=0.0, **changes)
+    parts = dataclasses.replace(whole, run=str(tmp_path / "parts"))
+    fit(whole)
+
+    fit(dataclasses.replace(parts, total_samples=8))
+    fit(parts)
+
+    assert torch.equal(weights(whole), weights(parts))
 
 
 def test_run_folder_tells_everything(configure: Configure) -> None:
