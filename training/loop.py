@@ -119,7 +119,7 @@ def build_networks(config: TrainConfig, state: TrainingState, device: torch.devi
 
 def build_perceptual(config: LossConfig) -> PerceptualLoss | StLpips | None:
     """The frozen network that the losses ask for, if any."""
-    if not config.perceptual:
+    if not config.perceptual and not config.coarse_perceptual:
         return None
     if config.perceptual_trunk == "st-lpips":
         return StLpips(config.perceptual_scale)

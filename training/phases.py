@@ -116,15 +116,37 @@ def generator_phase(
         terms["l1_known"] = losses.masked_l1(fill.prediction, batch.image, 1 - batch.mask)
     if config.coarse:
         terms["coarse"] = losses.coarse_l1(fill.coarse, batch.image, batch.mask)
-    if networks.perceptual:
-        with networks.autocast():
-            distance = networks.perceptual(inpainted, batch.image).float()
-        terms["perceptual"] = losses.per_hole(distance, batch.mask)
+    if config.perceptual:
+        terms["perceptual"] = _perceptual(networks, inpainted, batch.image, batch.mask)
+    if config.coarse_perceptual:
+        guess, truth, share = coarse_pictures(fill.coarse, batch)
+        terms["coarse_perceptual"] = _perceptual(networks, guess, truth, share)
     if adversarial:
         terms |= _adversarial_terms(networks, batch, inpainted, config)
     loss = torch.stack([getattr(config, name) * term for name, term in terms.items()]).sum()
     metrics = {f"generator/{name}": term for name, term in terms.items()} | {"generator/loss": loss}
     return Phase(loss, _detached(metrics | diversity(fill.prediction, batch)))
+
+
+def _perceptual(networks: Networks, picture: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    assert networks.perceptual is not None
+    with networks.autocast():
+        distance = networks.perceptual(picture, truth).float()
+    return losses.per_hole(distance, mask)
+
+
+def coarse_pictures(coarse: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """The early guess and the truth as pictures of half the size, with the detail of 1/8, and the mask.
+
+    Returns:
+        (B, 3, H/2, W/2) guess in the hole and truth around it; (B, 3, H/2, W/2) truth; (B, 1, H/8, W/8) share
+        of hole.
+    """
+    size = (coarse.shape[-2], coarse.shape[-1])
+    truth, share = F.adaptive_avg_pool2d(batch.image, size), F.adaptive_avg_pool2d(batch.mask, size)
+    both = torch.cat([torch.lerp(truth, coarse, share), truth])
+    guess, truth = F.interpolate(both, scale_factor=4.0, mode="bicubic", align_corners=False).chunk(2)
+    return guess, truth, share
 
 
 def _adversarial_terms(networks: Networks, batch: Batch, inpainted: Tensor, config: LossConfig) -> Metrics:

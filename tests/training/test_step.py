@@ -7,7 +7,14 @@ from training.config import TrainConfig
 from training.data import Batch
 from training.distributed import World
 from training.loop import build_networks
-from training.phases import Networks, composite, discriminator_phase, diversity, generator_phase
+from training.phases import (
+    Networks,
+    coarse_pictures,
+    composite,
+    discriminator_phase,
+    diversity,
+    generator_phase,
+)
 from training.state import TrainingState, build_state
 from training.step import train_step
 
@@ -117,15 +124,15 @@ def test_generator_phase_does_not_teach_the_discriminator(configure: Configure, 
     assert all(p.requires_grad for p in networks.discriminator.parameters())
 
 
-@pytest.mark.parametrize(
-    "term", ["l1_hole", "l1_known", "coarse", "perceptual", "adversarial", "feature_matching"]
-)
+TERMS = [
+    "l1_hole", "l1_known", "coarse", "coarse_perceptual", "perceptual", "adversarial", "feature_matching",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("term", TERMS)
 def test_each_loss_can_be_used_alone(term: str, configure: Configure, batch: Batch) -> None:
     """A weight of 0 leaves its term out; the one left is the loss, times its weight."""
-    weights = dict.fromkeys(
-        ["l1_hole", "l1_known", "coarse", "perceptual", "adversarial", "feature_matching"], 0.0
-    )
-    config = configure(losses=weights | {term: 2.0})
+    config = configure(losses=dict.fromkeys(TERMS, 0.0) | {term: 2.0})
     _, networks = start(config)
 
     adversarial = networks.discriminator is not None
@@ -142,6 +149,20 @@ def test_networks_that_no_loss_needs_are_not_built(configure: Configure) -> None
     state, networks = start(config)
 
     assert (state.discriminator, networks.perceptual) == (None, None)
+
+
+def test_the_guess_is_judged_as_a_picture_in_its_surroundings(batch: Batch) -> None:
+    """The reduced truth as a guess gives two equal pictures; without a hole, any guess does."""
+    size = (batch.image.shape[-2] // 8, batch.image.shape[-1] // 8)
+    reduced = torch.nn.functional.adaptive_avg_pool2d(batch.image, size)
+
+    guess, truth, share = coarse_pictures(reduced, batch)
+    other, _, _ = coarse_pictures(1 - reduced, Batch(batch.image, torch.zeros_like(batch.mask)))
+
+    assert guess.shape[-2:] == (4 * size[0], 4 * size[1])
+    assert share.shape[-2:] == size
+    assert torch.allclose(guess, truth, atol=1e-5)
+    assert torch.allclose(other, truth, atol=1e-5)
 
 
 def test_known_pixels_are_the_photograph_s(batch: Batch) -> None:
