@@ -70,7 +70,7 @@ def evaluate(
     report = summarise(results, inpainter)
     (output / "scores.json").write_text(json.dumps(report, indent=1) + "\n")
     for kind, rows in sheets.items():
-        contact_sheet(rows).save(output / f"sheet-{kind}.jpg", quality=88)
+        contact_sheet(rows).save(output / f"sheet-{kind}.jpg", quality=80)
     return report
 
 

@@ -116,6 +116,8 @@ def generator_phase(
         terms["l1_known"] = losses.masked_l1(fill.prediction, batch.image, 1 - batch.mask)
     if config.coarse:
         terms["coarse"] = losses.coarse_l1(fill.coarse, batch.image, batch.mask)
+    if config.excess_detail:
+        terms["excess_detail"] = losses.excess_detail(inpainted, batch.image, batch.mask)
     if config.perceptual:
         terms["perceptual"] = _perceptual(networks, inpainted, batch.image, batch.mask)
     if config.coarse_perceptual:

@@ -50,6 +50,21 @@ def test_the_two_sides_pull_apart(kind: str) -> None:
     assert generated.grad.item() < 0
 
 
+def test_detail_beyond_the_truths_costs() -> None:
+    """Stripes in a smooth part cost, in the hole only; a smooth fill costs nothing, nor do moved stripes."""
+    smooth = torch.zeros(1, 3, 32, 32)
+    stripes = torch.tensor([0.0, 0.5]).repeat(16).expand(1, 3, 32, 32)
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., 8:24, 8:24] = 1
+
+    rippled = losses.excess_detail(torch.lerp(smooth, stripes, mask), smooth, mask)
+
+    assert 0.05 < rippled.item() < 0.25
+    assert losses.excess_detail(torch.lerp(stripes, smooth, mask), stripes, mask) == 0
+    assert losses.excess_detail(stripes.roll(1, -1), stripes, mask).item() == pytest.approx(0, abs=1e-2)
+    assert losses.excess_detail(stripes, smooth, torch.zeros_like(mask)) == 0
+
+
 def test_masked_l1_counts_only_what_the_weight_covers() -> None:
     """An error of 0.5 under the weight gives 0.5, whatever lies elsewhere; no weight at all gives 0."""
     target = torch.zeros(2, 3, 4, 4)
