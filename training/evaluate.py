@@ -1,6 +1,7 @@
 """`evaluate`: a generator's fills beside those of classical methods, as numbers and as pictures."""
 
 import contextlib
+import importlib
 import json
 import statistics
 import time
@@ -82,9 +83,9 @@ def classical_methods() -> dict[str, Method]:
             image, hole.astype(np.uint8), CV_RADIUS, cv2.INPAINT_TELEA
         ),
     }
+    # No dependency: it has no wheels for every platform, and only this comparison would use it.
     with contextlib.suppress(ImportError):
-        from patchmatch import patch_match
-
+        patch_match = importlib.import_module("patchmatch.patch_match")
         methods[PATCHMATCH] = lambda image, hole: patch_match.inpaint(
             image, hole[..., None].astype(np.uint8) * 255, patch_size=PATCHMATCH_SIZE
         )
