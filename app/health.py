@@ -52,7 +52,7 @@ def report(engine: Engine, version: str) -> Health:
             parameters=inpainter.parameters,
             steps=inpainter.info.steps,
         ),
-        device=str(inpainter.device),
+        device=inpainter.device_names,
         precision=inpainter.precision_name,
         queue=QueueHealth(running=engine.running, waiting=engine.waiting, capacity=engine.max_queued),
         uptime_seconds=round(engine.uptime_seconds, 3),

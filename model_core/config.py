@@ -19,7 +19,6 @@ class GeneratorConfig:
         refine_blocks: residual blocks of the refinement network, at 1/8 scale.
         patch_size: side in pixels (odd) of the patches that the matcher compares.
         coarse_passes: rounds of exhaustive matching at each of 1/16 and 1/8 scale.
-        fine_passes: rounds of local matching at each of 1/4 and 1/2 scale.
     """
 
     coarse_width: int = 32
@@ -27,8 +26,7 @@ class GeneratorConfig:
     refine_width: int = 48
     refine_blocks: int = 4
     patch_size: int = 5
-    coarse_passes: int = 4
-    fine_passes: int = 1
+    coarse_passes: int = 1
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -48,9 +46,7 @@ class GeneratorConfig:
     @classmethod
     def tiny(cls) -> GeneratorConfig:
         """The smallest real generator: for tests and rehearsals."""
-        return cls(
-            coarse_width=4, coarse_blocks=1, refine_width=4, refine_blocks=1, patch_size=3, coarse_passes=1
-        )
+        return cls(coarse_width=4, coarse_blocks=1, refine_width=4, refine_blocks=1, patch_size=3)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-ready values."""

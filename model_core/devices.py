@@ -31,6 +31,18 @@ def choose_device(name: str) -> torch.device:
     return torch.device(wanted)
 
 
+def choose_devices(name: str) -> list[torch.device]:
+    """Every device that `name` stands for: "auto" is all GPUs of the best kind, or else the CPU.
+
+    Raises:
+        DeviceError: this machine has no such device.
+    """
+    first = choose_device(name)
+    if name == "auto" and first.type == "cuda":
+        return [torch.device(offered) for offered in available_devices() if offered.startswith("cuda")]
+    return [first]
+
+
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """The precision called `name` on `device`: "auto", "bf16", "fp16" or "fp32".
 

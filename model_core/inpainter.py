@@ -1,6 +1,6 @@
 """The Inpainter: a picture of any size and mode and a hole in, the same picture with the hole filled out."""
 
-import copy
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,12 @@ from PIL import Image
 from model_core import checkpoint, devices, geometry, pictures
 from model_core.errors import InferenceError, NothingKnownError
 from model_core.networks import Generator
+from model_core.predictor import Predictor
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
+Predict = Callable[[FloatArray, BoolArray], FloatArray]
+"""One crop, (h, w, 3) float32 in [0, 1], and its hole, bool (h, w), True = hole -> its fill, (h, w, 3)."""
 
 # The most pixels of a crop's long side that the generator sees; larger crops are shrunk, their fill enlarged.
 WORKING_SIZE = 768
@@ -32,36 +35,32 @@ class Inpainter:
     Attributes:
         info, sha256: of the checkpoint; `UNSAVED` and "" for a bare generator.
         parameters: how many numbers the generator learned.
-        device: where the generator runs.
-        precision: the dtype in which it runs.
+        predictors: the generator on each device that it runs on, at least one.
     """
 
     def __init__(
         self,
         generator: Generator,
-        device: torch.device,
+        devices: Sequence[torch.device],
         precision: torch.dtype,
         info: checkpoint.CheckpointInfo = UNSAVED,
         sha256: str = "",
         working_size: int = WORKING_SIZE,
     ) -> None:
-        """Take a copy of `generator` to `device` in `precision`; for `working_size` see WORKING_SIZE."""
+        """Take a copy of `generator` to each device in `precision`; for `working_size` see WORKING_SIZE."""
         self.info = info
         self.sha256 = sha256
         self.parameters = sum(parameter.numel() for parameter in generator.parameters())
-        self.device = device
-        self.precision = precision
+        self.predictors = tuple(Predictor(generator, device, precision) for device in devices)
         self._working_size = working_size
-        self._multiple = generator.config.size_multiple
-        self._generator = copy.deepcopy(generator).eval().requires_grad_(False)
-        # Casting once is as fast as autocast, in half the memory.
-        self._generator.to(device, precision).to(memory_format=torch.channels_last)
 
     @classmethod
     def from_checkpoint(
         cls, path: str | Path, device: str = "auto", precision: str = "auto", threads: int | None = None
     ) -> "Inpainter":
-        """Load a checkpoint; `threads` sets how many CPU threads torch uses, in the whole process.
+        """Load a checkpoint onto the devices that `device` names (see `devices.choose_devices`).
+
+        `threads` sets how many CPU threads torch uses, in the whole process.
 
         Raises:
             CheckpointError: the checkpoint is missing, damaged or of another format.
@@ -69,15 +68,20 @@ class Inpainter:
         """
         if threads is not None:
             torch.set_num_threads(threads)
-        chosen = devices.choose_device(device)
-        dtype = devices.choose_precision(precision, chosen)
+        chosen = devices.choose_devices(device)
+        dtype = devices.choose_precision(precision, chosen[0])
         loaded = checkpoint.load_checkpoint(path)
         return cls(loaded.generator, chosen, dtype, info=loaded.info, sha256=loaded.sha256)
 
     @property
+    def device_names(self) -> str:
+        """The devices, separated by commas."""
+        return ",".join(str(predictor.device) for predictor in self.predictors)
+
+    @property
     def precision_name(self) -> str:
         """The precision as "bf16", "fp16" or "fp32"."""
-        return devices.precision_name(self.precision)
+        return devices.precision_name(self.predictors[0].precision)
 
     def warm_up(self) -> None:
         """Fill a tiny picture, so that the first request does not pay for what torch prepares on first use.
@@ -89,12 +93,13 @@ class Inpainter:
         hole[16:48, 16:48] = True
         self.inpaint(Image.new("RGB", (64, 64), "grey"), hole)
 
-    def inpaint(self, image: Image.Image, hole: BoolArray) -> Image.Image:
+    def inpaint(self, image: Image.Image, hole: BoolArray, predict: Predict | None = None) -> Image.Image:
         """Fill the hole of a picture.
 
         Args:
             image: any mode that `pictures` lists, upright (`pictures.upright`).
             hole: bool (H, W), True = fill.
+            predict: what runs the generator; by default `predict` of this inpainter.
 
         Returns:
             A new picture of the same size, mode (a palette becomes RGB or RGBA) and `info` (profile, EXIF
@@ -115,12 +120,19 @@ class Inpainter:
         result = pictures.fillable(image)
         remaining = hole.copy()
         for region in geometry.plan_regions(hole):
-            self._fill(result, remaining, region)
+            self._fill(result, remaining, region, predict or self.predict)
             # Later regions see this fill as known, so that neighbours agree.
             remaining[region.core.slices] = False
         return result
 
-    def _fill(self, result: Image.Image, remaining: BoolArray, region: geometry.Region) -> None:
+    def predict(self, rgb: FloatArray, hole: BoolArray) -> FloatArray:
+        """One crop's fill from the first device; see `Predict`."""
+        fill: FloatArray = self.predictors[0].predict(rgb[None], hole[None])[0]
+        return fill
+
+    def _fill(
+        self, result: Image.Image, remaining: BoolArray, region: geometry.Region, predict: Predict
+    ) -> None:
         """Fill the region's core in `result`, in place."""
         codec = pictures.codec_of(result.mode)
         pixels = pictures.pixels_of(result.crop(region.crop.corners))
@@ -129,29 +141,15 @@ class Inpainter:
         rgb, small_hole = geometry.shrink_known(
             lambda start, end: codec.to_rgb(pixels[start:end]), hole, size
         )
-        fill = self._predict(rgb, small_hole)
+        fill = predict(rgb, small_hole)
+        if not np.isfinite(fill).all():
+            raise InferenceError(
+                f"the generator computed values that are not finite for a {size[0]} x {size[1]} crop "
+                f"(height x width) in {self.precision_name}"
+            )
+        np.clip(fill, 0, 1, out=fill)
         for band in geometry.bands(region.core.inside(region.crop), BAND_ROWS):
             where = hole[band.slices]
             colours = geometry.enlarge(fill, region.crop.size, band)[where]
             pictures.put_colours(pixels[band.slices], where, colours, codec)
         result.paste(pictures.image_of(pixels, result.mode), region.crop.corners)
-
-    def _predict(self, rgb: FloatArray, hole: BoolArray) -> FloatArray:
-        """The generator's picture, (h, w, 3) float32 in [0, 1], for one like it and its hole, bool (h, w)."""
-        height, width = hole.shape
-        padded = geometry.pad_to_multiple(rgb * 2 - 1, self._multiple)
-        padded_hole = geometry.pad_to_multiple(hole, self._multiple)
-        # Inputs stay float32, since half precision has fewer steps than 8 bits of colour.
-        image = torch.from_numpy(padded).permute(2, 0, 1)[None].to(self.device)
-        mask = torch.from_numpy(padded_hole)[None, None].to(self.device, torch.float32)
-        with torch.inference_mode():
-            prediction = self._generator(image, mask).prediction[0].float()
-        if not bool(prediction.isfinite().all()):
-            raise InferenceError(
-                f"the generator computed values that are not finite for a {height} x {width} crop in "
-                f"{self.precision_name} on {self.device}"
-            )
-        # [-1, 1] -> [0, 1]
-        scaled = prediction.add(1).div(2).clamp(0, 1)[:, :height, :width]
-        fill: FloatArray = scaled.permute(1, 2, 0).cpu().numpy()
-        return fill

@@ -124,7 +124,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     else:
         generator, values = averaged_generator(options.run / FILE_NAME)
         device = choose_device(options.device)
-        inpainter = Inpainter(generator, device, choose_precision(options.precision, device))
+        inpainter = Inpainter(generator, [device], choose_precision(options.precision, device))
         share = values["config"]["validation_share"]
     cases = chosen_cases(options, share)
     print(table(evaluate(inpainter, cases, options.output, options.sheet_rows)))

@@ -118,7 +118,7 @@ def summarise(results: list[Result], inpainter: Inpainter) -> dict[str, Any]:
     seconds = statistics.median(result.seconds for result in results)
     return {
         "model": {"name": inpainter.info.name, "sha256": inpainter.sha256, "samples": inpainter.info.samples},
-        "device": str(inpainter.device),
+        "device": inpainter.device_names,
         "precision": inpainter.precision_name,
         "seconds_p50": seconds,
         "scores": {name: round(ours[name], 5) for name in ("ratio", "lpips", "psnr", "ssim", "l1")},

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from model_core.config import GeneratorConfig
 from model_core.networks.coarse import CoarseNetwork
-from model_core.networks.matching import known_average, match, push_pull
+from model_core.networks.matching import match
+from model_core.networks.pyramid import known_pyramid, push_pull
 from model_core.networks.refinement import RefinementNetwork
 
 
@@ -51,12 +52,10 @@ class Generator(nn.Module):
         dtype = self.refinement.to_image.weight.dtype
         # Matching compares small differences: it stays in float32, whatever the networks run in.
         image, mask = image.float(), mask.float()
-        known = 1 - mask
-        image = image * known
-        average, share = known_average(image, known, 4)
-        reduced = push_pull(average, (share > 0).float())
-        coarse = self.coarse(average.to(dtype), reduced.to(dtype), share.to(dtype))
+        levels = known_pyramid(image, 1 - mask)
+        smooth = push_pull(levels)
+        average, share = levels[2]
+        coarse = self.coarse(average.to(dtype), smooth[2].to(dtype), share.to(dtype))
         with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
-            smooth = push_pull(image, known)
-            copied, distance = match(image, known, coarse.image.float(), self.config)
-        return Fill(self.refinement(copied, smooth, mask, distance, coarse.features), coarse.image)
+            copied, distance = match(levels, smooth[0], coarse.image.float(), self.config, dtype)
+        return Fill(self.refinement(copied, smooth[0], mask, distance, coarse.features), coarse.image)

@@ -18,14 +18,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model_core.config import GeneratorConfig
+from model_core.networks.pyramid import Level
 
 COARSE_SCALES = (16, 8)
 FINE_SCALES = (4, 2)
 # A reduced pixel counts as known when at least this share of its area is.
 KNOWN_SHARE = 0.5
 VOTE_SIZE = 3
-# Targets are compared in chunks whose patches fit the processor's cache.
-CHUNK = 4096
+# Blocks of pixels are compared in chunks that fit the processor's cache.
+CHUNK = 1024
 # Each ring deeper into the hole is trusted this much less than the one outside it, down to the floor.
 TRUST_DECAY = 0.5
 TRUST_FLOOR = 0.02
@@ -44,114 +45,85 @@ class Match(NamedTuple):
     distance: Tensor
 
 
-def known_average(image: Tensor, known: Tensor, factor: int) -> tuple[Tensor, Tensor]:
-    """Reduce by `factor`, averaging known pixels only.
-
-    Args:
-        image: (B, 3, H, W) float, H and W multiples of factor.
-        known: (B, 1, H, W) float, 1 = known.
-
-    Returns:
-        The averages, (B, 3, H/factor, W/factor), 0 where nothing is known, and the known shares of their
-        areas, (B, 1, H/factor, W/factor).
-    """
-    share = F.avg_pool2d(known, factor)
-    return F.avg_pool2d(image * known, factor) / share.clamp_min(1e-4), share
-
-
-def push_pull(image: Tensor, known: Tensor) -> Tensor:
-    """Fill a hole smoothly from its border (Gortler et al., "The Lumigraph", SIGGRAPH 1996, section 3.4).
-
-    Args:
-        image: (B, 3, H, W) float32; values where known is 0 are ignored.
-        known: (B, 1, H, W) float32, 1 = known.
-
-    Returns:
-        (B, 3, H, W): the known pixels unchanged, the others interpolated.
-    """
-    height, width = image.shape[-2:]
-    if max(height, width) == 1:
-        return image * known
-    even = (0, width % 2, 0, height % 2)
-    reduced, share = known_average(F.pad(image, even), F.pad(known, even), 2)
-    filled = push_pull(reduced, (share > 0).to(image.dtype))
-    enlarged = F.interpolate(filled, scale_factor=2.0, mode="bilinear", align_corners=False)
-    return torch.lerp(enlarged[..., :height, :width], image, known)
-
-
-def match(image: Tensor, known: Tensor, coarse: Tensor, config: GeneratorConfig) -> Match:
+def match(
+    levels: list[Level], smooth: Tensor, coarse: Tensor, config: GeneratorConfig, dtype: torch.dtype
+) -> Match:
     """Fill holes with pixels copied from the known surroundings.
 
     Args:
-        image: (B, 3, H, W) float32 in [-1, 1], H and W multiples of 16; values in the hole are ignored.
-        known: (B, 1, H, W) float32, 1 = known, 0 = hole.
+        levels: of `known_pyramid`, H and W multiples of 16.
+        smooth: (B, 3, H, W) float32 in [-1, 1], what stands where nothing can be copied.
         coarse: (B, 3, H/8, W/8) float32 in [-1, 1], the first guess at the hole's content.
-        config: its patch_size, coarse_passes and fine_passes count.
+        config: its patch_size and coarse_passes count.
+        dtype: of the matrix products of the exhaustive search; half precision is enough.
     """
     # One picture at a time: each has another number of pixels to match.
-    pictures = zip(image[:, None], known[:, None], coarse[:, None], strict=True)
-    found = [_match_one(*picture, config) for picture in pictures]
+    found = []
+    for index in range(len(coarse)):
+        one = slice(index, index + 1)
+        picture = [Level(level.average[one], level.share[one]) for level in levels[:5]]
+        found.append(_match_one(picture, smooth[one], coarse[one], config, dtype))
     return Match(torch.cat([m.copied for m in found]), torch.cat([m.distance for m in found]))
 
 
-def _match_one(image: Tensor, known: Tensor, coarse: Tensor, config: GeneratorConfig) -> Match:
-    guess, field = _match_coarsely(image, known, coarse, config)
+def _match_one(
+    levels: list[Level], smooth: Tensor, coarse: Tensor, config: GeneratorConfig, dtype: torch.dtype
+) -> Match:
+    by_scale = {2**k: level for k, level in enumerate(levels)}
+    guess, field = _match_coarsely(by_scale, coarse, config, dtype)
     for scale in FINE_SCALES:
-        level = _Level(image, known, scale, config.patch_size)
+        level = _Level(by_scale[scale], config.patch_size)
         field = _enlarge_field(field, guess, level.size)
         guess = level.compose(_enlarge(guess, level.size))
-        for _ in range(config.fine_passes):
-            field, distance = level.search_nearby(guess, field)
+        field, distance = level.search_nearby(guess, field)
+        if scale != FINE_SCALES[-1]:
             guess = level.vote(guess, field)
-    full = (image.shape[-2], image.shape[-1])
-    enlarged = F.interpolate(guess, size=full, mode="bilinear", align_corners=False)
-    copied = _copy(image, known, _enlarge_field(field, guess, full), enlarged)
-    return Match(copied, F.interpolate(distance, size=full, mode="nearest") * (1 - known))
+    image, known = levels[0]
+    size = (image.shape[-2], image.shape[-1])
+    copied = _copy(image, known, _enlarge_field(field, guess, size), smooth)
+    return Match(copied, F.interpolate(distance, size=size, mode="nearest") * (1 - known))
 
 
 def _match_coarsely(
-    image: Tensor, known: Tensor, coarse: Tensor, config: GeneratorConfig
+    by_scale: dict[int, Level], coarse: Tensor, config: GeneratorConfig, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """The picture at 1/8 scale with its hole filled by matching, and the field that fills it so.
 
     What was found at 1/16 scale continues the surroundings further than patches at 1/8 scale reach; the mean
     of it and the coarse guess is where the search at 1/8 scale begins.
     """
-    level = _Level(image, known, COARSE_SCALES[0], config.patch_size)
+    level = _Level(by_scale[COARSE_SCALES[0]], config.patch_size)
     guess, field = level.compose(F.avg_pool2d(coarse, 2)), level.identity()
-    guess, field = level.settle(guess, field, config.coarse_passes)
-    level = _Level(image, known, COARSE_SCALES[1], config.patch_size)
+    guess, field = level.settle(guess, field, config.coarse_passes, dtype)
+    level = _Level(by_scale[COARSE_SCALES[1]], config.patch_size)
     field = _enlarge_field(field, guess, level.size)
     guess = level.compose((_enlarge(guess, level.size) + coarse) / 2)
-    return level.settle(guess, field, config.coarse_passes)
+    return level.settle(guess, field, config.coarse_passes, dtype)
 
 
 def _copy(image: Tensor, known: Tensor, field: Tensor, otherwise: Tensor) -> Tensor:
     """Fill the hole along the field, and with `otherwise` where the source is a hole itself."""
-    source = field[0] * image.shape[-1] + field[1]
-    copied = image.flatten(2)[:, :, source].view_as(image)
-    usable = known.flatten(2)[:, :, source].view_as(known)
-    filled = torch.lerp(otherwise, copied, usable)
-    return torch.lerp(filled, image, known).clamp(-1, 1)
+    hole = (known.flatten() == 0).nonzero()[:, 0]
+    source = field[0, hole] * image.shape[-1] + field[1, hole]
+    usable = known.flatten()[source]
+    filled = image.flatten(2).clone()
+    filled[..., hole] = torch.lerp(otherwise.flatten(2)[..., hole], image.flatten(2)[..., source], usable)
+    return filled.view_as(image)
 
 
 class _Level:
     """One scale of one picture: its reduced image, what is known of it, and which patches may be copied."""
 
-    def __init__(self, image: Tensor, known: Tensor, scale: int, patch_size: int) -> None:
-        average, share = known_average(image, known, scale)
-        self.image = average
-        self.known = (share >= KNOWN_SHARE).to(image.dtype)
-        self.size = (average.shape[-2], average.shape[-1])
+    def __init__(self, level: Level, patch_size: int) -> None:
+        self.image = level.average
+        self.known = (level.share >= KNOWN_SHARE).to(level.average.dtype)
+        self.size = (self.image.shape[-2], self.image.shape[-1])
         self.patch_size = patch_size
-        self.rows = _rows(average)
-        hole = 1 - self.known
+        self.hole = 1 - self.known
         # Patches around the hole's border are matched too: their votes tie the fill to what surrounds it.
-        self.targets = _spread(hole, VOTE_SIZE // 2).flatten().nonzero()[:, 0]
-        self.hole = hole.flatten().nonzero()[:, 0]
-        self.known_rows = self.known.flatten()
+        self.matched = _spread(self.hole, VOTE_SIZE // 2)
         # A source with holes in its patch is a last resort, one that is itself a hole the very last.
-        self.penalty = 4 * _spread(hole, patch_size // 2).flatten() + 16 * hole.flatten()
+        self.penalty = (4 * _spread(self.hole, patch_size // 2) + 16 * self.hole).flatten()
 
     def compose(self, guess: Tensor) -> Tensor:
         """(1, 3, h, w): the known pixels, and `guess` in the hole."""
@@ -165,63 +137,78 @@ class _Level:
     def _field(self, source: Tensor) -> Tensor:
         return torch.stack([source // self.size[1], source % self.size[1]])
 
-    def settle(self, guess: Tensor, field: Tensor, passes: int) -> tuple[Tensor, Tensor]:
+    def settle(self, guess: Tensor, field: Tensor, passes: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Search and vote by turns, `passes` times."""
         trust = _trust(self.known)
         for _ in range(passes):
-            field = self.search_everywhere(guess, field, trust)
+            field = self.search_everywhere(guess, field, trust, dtype)
             guess = self.vote(guess, field)
         return guess, field
 
-    def search_everywhere(self, guess: Tensor, field: Tensor, trust: Tensor) -> Tensor:
+    def search_everywhere(self, guess: Tensor, field: Tensor, trust: Tensor, dtype: torch.dtype) -> Tensor:
         """Give each target the best of all patches without a hole pixel, weighing each pixel by its trust.
 
         The weighted distance sum w (q - s)^2 = sum w q^2 - 2 (w q).s + w.s^2 is one matrix product, for the
         first term does not depend on the source s.
         """
-        sources = (self.penalty == 0).nonzero()[:, 0]
-        if len(sources) == 0 or len(self.targets) == 0:
+        sources, targets = (self.penalty == 0).nonzero()[:, 0], self.matched.flatten().nonzero()[:, 0]
+        if len(sources) == 0 or len(targets) == 0:
             return field
-        source = _windows(self.image, self._field(sources), self.patch_size).flatten(1)
-        at_targets = self._field(self.targets)
-        target = _windows(guess, at_targets, self.patch_size).flatten(1)
-        weight = _windows(trust.expand_as(guess), at_targets, self.patch_size).flatten(1)
-        distance = torch.cat([weight * target, weight], 1) @ torch.cat([-2 * source, source.square()], 1).t()
+        source = self._patches(self.image, sources).to(dtype)
+        target = self._patches(guess, targets)
+        weight = self._patches(trust.expand_as(guess), targets)
+        query = torch.cat([weight * target, weight], 1).to(dtype)
+        distance = query @ torch.cat([-2 * source, source.square()], 1).t()
         field = field.clone()
-        field[:, self.targets] = self._field(sources[distance.argmin(1)])
+        # The smallest value is found several times faster in float32 than in half precision.
+        field[:, targets] = self._field(sources[distance.float().argmin(1)])
         return field
 
+    def _patches(self, image: Tensor, pixels: Tensor) -> Tensor:
+        """(N, patch_size^2 * 3): the patches of a (1, 3, h, w) picture around N pixels."""
+        row, column = self._field(pixels)
+        return _windows(image, self.patch_size, self.patch_size // 2)[row, column].flatten(1)
+
     def search_nearby(self, guess: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
-        """Give each target the best of the 3x3 patches around its source; returns the field and distances."""
-        field, distances = field.clone(), guess.new_zeros(self.size[0] * self.size[1])
-        for start in range(0, len(self.targets), CHUNK):
-            targets = self.targets[start : start + CHUNK]
-            chosen, distances[targets] = self._best_nearby(guess, targets, field[:, targets])
-            field[:, targets] = self._field(chosen)
+        """Give each target the best of the 3x3 patches around its source; returns the field and distances.
+
+        The field must have been enlarged by two just now: the 2x2 pixels of a block share their offset, hence
+        the windows that their patches are compared in.
+        """
+        field = field.clone()
+        distances = guess.new_zeros(self.size[0] * self.size[1])
+        side, width = self.patch_size, self.size[1]
+        windows, patches = _windows(self.image, side + 3, side // 2 + 1), _windows(guess, side + 1, side // 2)
+        blocks = F.max_pool2d(self.matched, 2).flatten().nonzero()[:, 0]
+        for chunk in torch.split(blocks, CHUNK):
+            row, column = 2 * (chunk // (width // 2)), 2 * (chunk % (width // 2))
+            source = field[:, row * width + column]
+            window, patch = windows[source[0], source[1]], patches[row, column]
+            distance = _block_distances(_last(window), _last(patch), side)  # (9, 2, 2, N)
+            for down in range(2):
+                for right in range(2):
+                    target = (row + down) * width + column + right
+                    candidates = self._neighbours(source[0] + down, source[1] + right)
+                    penalised = distance[:, down, right] + self.penalty[candidates]
+                    distances[target], best = penalised.min(0)
+                    field[:, target] = self._field(candidates.gather(0, best[None])[0])
         return field, distances.clamp(max=4).view(1, 1, *self.size)
 
-    def _best_nearby(self, guess: Tensor, targets: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Source pixels (N,) and distances (N,) of the best patches around `source` (2, N)."""
-        side = self.patch_size
-        target = _windows(guess, self._field(targets), side)
-        window = _windows(self.image, source, side + 2)  # (N, side + 2, side + 2, 3)
-        candidates, distances = [], []
-        for down in range(3):
-            for right in range(3):
-                row = (source[0] + down - 1).clamp(0, self.size[0] - 1)
-                column = (source[1] + right - 1).clamp(0, self.size[1] - 1)
-                candidates.append(row * self.size[1] + column)
-                difference = window[:, down : down + side, right : right + side] - target
-                distances.append(difference.square_().mean((1, 2, 3)) + self.penalty[candidates[-1]])
-        distance, best = torch.stack(distances).min(0)
-        return torch.stack(candidates).gather(0, best[None])[0], distance
+    def _neighbours(self, row: Tensor, column: Tensor) -> Tensor:
+        """(9, N): the pixels (N,) and those around them, in reading order; at the edges, the nearest ones."""
+        step = torch.arange(-1, 2, device=row.device)[:, None]
+        rows = (row + step).clamp(0, self.size[0] - 1)
+        columns = (column + step).clamp(0, self.size[1] - 1)
+        return (rows[:, None] * self.size[1] + columns).flatten(0, 1)
 
     def vote(self, guess: Tensor, field: Tensor) -> Tensor:
         """Recolour the hole: each pixel becomes the mean of what the patches over it would copy there."""
         height, width = self.size
-        row, column = self.hole // width, self.hole % width
-        total = guess.new_zeros(len(self.hole), 3)
-        weight = guess.new_zeros(len(self.hole), 1)
+        hole = self.hole.flatten().nonzero()[:, 0]
+        row, column = hole // width, hole % width
+        image, known = _rows(self.image), self.known.flatten()
+        total = guess.new_zeros(len(hole), 3)
+        weight = guess.new_zeros(len(hole), 1)
         reach = VOTE_SIZE // 2
         for down in range(-reach, reach + 1):
             for right in range(-reach, reach + 1):
@@ -231,11 +218,10 @@ class _Level:
                 source_row = (source_row + row - near_row).clamp(0, height - 1)
                 source_column = (source_column + column - near_column).clamp(0, width - 1)
                 source = source_row * width + source_column
-                known = self.known_rows[source, None]
-                total += self.rows[source] * known
-                weight += known
+                total += image[source] * known[source, None]
+                weight += known[source, None]
         rows = _rows(guess)
-        rows[self.hole] = torch.where(weight > 0, total / weight.clamp_min(1), rows[self.hole])
+        rows[hole] = torch.where(weight > 0, total / weight.clamp_min(1), rows[hole])
         return rows.t().reshape(guess.shape)
 
 
@@ -244,13 +230,44 @@ def _rows(image: Tensor) -> Tensor:
     return image[0].flatten(1).t().clone(memory_format=torch.contiguous_format)
 
 
-def _windows(image: Tensor, centres: Tensor, size: int) -> Tensor:
-    """(1, C, H, W) and centres (2, N) -> (N, size, size, C): the window around each, edges repeated."""
-    reach = size // 2
-    padded = F.pad(image, (reach, reach, reach, reach), mode="replicate")
-    step = torch.arange(size, device=image.device)
-    row = centres[0][:, None, None] + step[:, None]
-    return _rows(padded)[row * padded.shape[-1] + centres[1][:, None, None] + step]
+def _windows(image: Tensor, size: int, reach: int) -> Tensor:
+    """All windows of a (1, C, H, W) picture, edges repeated, as a view to be indexed.
+
+    Returns:
+        (h, w, size, size * C), [row, column] being the window that begins `reach` pixels above and left of
+        that pixel; its last axis is column by column, and within a column channel by channel.
+    """
+    after = size - 1 - reach
+    padded = F.pad(image, (reach, after, reach, after), mode="replicate")
+    channels = padded.shape[1]
+    lines = padded[0].permute(1, 2, 0).flatten(1)  # (H, W * C)
+    return lines.unfold(1, size * channels, channels).unfold(0, size, 1).transpose(2, 3)
+
+
+def _last(windows: Tensor) -> Tensor:
+    """(N, size, size * 3) -> (3, size, size, N): sums over a window are fastest over its first axes."""
+    size = windows.shape[1]
+    return windows.view(-1, size, size, 3).permute(3, 1, 2, 0).contiguous()
+
+
+def _block_distances(window: Tensor, patch: Tensor, side: int) -> Tensor:
+    """Mean squared differences of the patches of 2x2 pixels to the nine patches around each one's source.
+
+    Args:
+        window: (3, side + 3, side + 3, N) around the sources of N blocks.
+        patch: (3, side + 1, side + 1, N) around the blocks.
+
+    Returns:
+        (9, 2, 2, N): by shift of the source in reading order, by row and column in the block, by block.
+    """
+    found = []
+    for down in range(3):
+        for right in range(3):
+            shifted = window[:, down : down + side + 1, right : right + side + 1]
+            squares = (shifted - patch).square_().sum(0)
+            rows = torch.stack([squares[:side].sum(0), squares[1:].sum(0)])
+            found.append(torch.stack([rows[:, :side].sum(1), rows[:, 1:].sum(1)], 1))
+    return torch.stack(found) / (3 * side * side)
 
 
 def _spread(mask: Tensor, reach: int) -> Tensor:

@@ -9,4 +9,4 @@ from model_core.networks import Generator
 
 @pytest.fixture(scope="session")
 def inpainter(tiny_generator: Generator) -> Inpainter:
-    return Inpainter(tiny_generator, torch.device("cpu"), torch.float32)
+    return Inpainter(tiny_generator, [torch.device("cpu")], torch.float32)

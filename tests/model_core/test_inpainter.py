@@ -125,7 +125,7 @@ class TestFilling:
     @pytest.mark.parametrize("make_hole", HOLES)
     def test_pictures_beyond_the_working_size(self, tiny_generator: Generator, make_hole):
         """Crops that are shrunk for the generator keep every known pixel at full resolution."""
-        inpainter = Inpainter(tiny_generator, CPU, torch.float32, working_size=96)
+        inpainter = Inpainter(tiny_generator, [CPU], torch.float32, working_size=96)
         image, hole = noise("RGB", 520, 610), make_hole(520, 610)
 
         after = np.asarray(inpainter.inpaint(image, hole))
@@ -200,7 +200,7 @@ class TestFilling:
             prediction = tiny_generator(tensor, mask).prediction[0].permute(1, 2, 0).clamp(-1, 1)
         expected = ((prediction + 1) * 127.5).round().byte().numpy()
 
-        result = np.asarray(Inpainter(tiny_generator, CPU, torch.float32).inpaint(image, hole))
+        result = np.asarray(Inpainter(tiny_generator, [CPU], torch.float32).inpaint(image, hole))
 
         assert np.abs(result[hole].astype(int) - expected[hole]).max() <= 1
 
@@ -212,7 +212,7 @@ class TestFilling:
         hole = np.zeros((100, 900), dtype=bool)
         hole[50:60, 10:890] = True
 
-        Inpainter(generator, CPU, torch.float32).inpaint(noise("RGB", 100, 900), hole)
+        Inpainter(generator, [CPU], torch.float32).inpaint(noise("RGB", 100, 900), hole)
 
         first, *later = [bool(mask[0, 0, 55, 1]) for mask in masks]
         assert len(later) >= 3
@@ -245,8 +245,8 @@ class TestRefusals:
             for parameter in generator.parameters():
                 parameter.fill_(torch.nan)
 
-        with pytest.raises(InferenceError, match=r"64 x 64 crop in fp32 on cpu"):
-            Inpainter(generator, CPU, torch.float32).warm_up()
+        with pytest.raises(InferenceError, match=r"64 x 64 crop .* in fp32"):
+            Inpainter(generator, [CPU], torch.float32).warm_up()
 
 
 class TestFromCheckpoint:
@@ -258,7 +258,7 @@ class TestFromCheckpoint:
 
         assert (inpainter.info, inpainter.sha256) == (loaded.info, loaded.sha256)
         assert inpainter.parameters == loaded.parameters
-        assert (inpainter.device, inpainter.precision_name) == (CPU, "fp32")
+        assert (inpainter.device_names, inpainter.precision_name) == ("cpu", "fp32")
 
     @pytest.mark.parametrize("precision", ["auto", "bf16", "fp32"])
     def test_every_precision_fills(self, tiny_checkpoint: Path, precision: str):
@@ -288,7 +288,7 @@ class TestFromCheckpoint:
 
     def test_a_bare_generator_is_copied(self, tiny_generator: Generator):
         """Casting happens on a copy: a generator in training keeps its precision, and knows no checkpoint."""
-        inpainter = Inpainter(tiny_generator, CPU, torch.bfloat16)
+        inpainter = Inpainter(tiny_generator, [CPU], torch.bfloat16)
 
         assert (inpainter.info, inpainter.sha256) == (UNSAVED, "")
         assert {parameter.dtype for parameter in tiny_generator.parameters()} == {torch.float32}

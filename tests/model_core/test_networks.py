@@ -3,10 +3,12 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from model_core.config import GeneratorConfig
 from model_core.networks import Generator
-from model_core.networks.matching import known_average, match, push_pull
+from model_core.networks.matching import Match, _enlarge_field, _Level, match
+from model_core.networks.pyramid import Level, known_pyramid, push_pull
 
 CONFIG = GeneratorConfig()
 
@@ -28,6 +30,12 @@ def test_shapes_and_types(tiny_generator: Generator, size: tuple[int, int]) -> N
     assert fill.coarse.shape == (2, 3, size[0] // 8, size[1] // 8)
     assert fill.prediction.dtype == torch.float32
     assert fill.prediction.isfinite().all()
+
+
+def copy_into(image: Tensor, mask: Tensor, guess: Tensor, dtype: torch.dtype = torch.float32) -> Match:
+    """What the matcher makes of a picture, a hole and a first guess at 1/8 scale."""
+    levels = known_pyramid(image, 1 - mask)
+    return match(levels, push_pull(levels)[0], guess, CONFIG, dtype)
 
 
 def test_values_in_the_hole_are_ignored(tiny_generator: Generator) -> None:
@@ -53,7 +61,7 @@ def test_almost_nothing_known(tiny_generator: Generator, border: int) -> None:
     """A frame of known pixels, too thin for any whole patch, still gives a fill of its colour."""
     image = torch.full((1, 3, 64, 64), 0.25)
     mask = square_hole(64, border, 64 - border)
-    found = match(image, 1 - mask, torch.full((1, 3, 8, 8), 0.25), CONFIG)
+    found = copy_into(image, mask, torch.full((1, 3, 8, 8), 0.25))
     torch.testing.assert_close(found.copied, image, rtol=0, atol=1e-5)
     with torch.inference_mode():
         assert tiny_generator(image, mask).prediction.isfinite().all()
@@ -89,46 +97,74 @@ def test_push_pull_keeps_known_pixels_and_range() -> None:
     """Known pixels stay bit-equal and the others are averages: never outside the known range."""
     image = torch.rand(1, 3, 37, 53)
     known = (torch.rand(1, 1, 37, 53) < 0.2).float()
-    filled = push_pull(image, known)
+    filled = push_pull(known_pyramid(image, known))[0]
     where = known.bool().expand_as(image)
     assert torch.equal(filled[where], image[where])
     assert filled.min() >= image[where].min() - 1e-5
     assert filled.max() <= image[where].max() + 1e-5
 
 
-def test_known_average_lets_nothing_bleed() -> None:
-    """A reduced pixel averages its known part only."""
-    image = torch.full((1, 3, 8, 8), 0.5)
-    known = torch.ones(1, 1, 8, 8)
+def test_known_pyramid_lets_nothing_bleed() -> None:
+    """A reduced pixel averages its known part only, on sides of any length."""
+    image = torch.full((1, 3, 9, 11), 0.5)
+    known = torch.ones(1, 1, 9, 11)
     image[..., :4, :3], known[..., :4, :3] = 9.0, 0.0
-    average, share = known_average(image, known, 4)
-    torch.testing.assert_close(average, torch.full((1, 3, 2, 2), 0.5))
-    assert share.flatten().tolist() == [0.25, 1.0, 1.0, 1.0]
+    levels = known_pyramid(image, known)
+    assert [tuple(level.share.shape[-2:]) for level in levels] == [(9, 11), (5, 6), (3, 3), (2, 2), (1, 1)]
+    assert levels[2].share[0, 0].tolist() == [[0.25, 1.0, 0.75], [1.0, 1.0, 0.75], [0.25, 0.25, 0.1875]]
+    torch.testing.assert_close(levels[2].average, torch.full((1, 3, 3, 3), 0.5))
 
 
-def test_match_copies_only_known_pixels() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_match_copies_only_known_pixels(dtype: torch.dtype) -> None:
     """Every pixel of the filled hole is one that the picture shows elsewhere."""
     torch.manual_seed(0)
     image = (torch.rand(1, 3, 128, 128) * 255).round() / 127.5 - 1
     mask = square_hole(128, 40, 80)
-    found = match(image, 1 - mask, torch.zeros(1, 3, 16, 16), CONFIG)
+    found = copy_into(image, mask, torch.zeros(1, 3, 16, 16), dtype)
     hole = mask[0, 0].bool()
     known_colours = {tuple(colour) for colour in image[0][:, ~hole].t().tolist()}
     assert {tuple(colour) for colour in found.copied[0][:, hole].t().tolist()} <= known_colours
     assert torch.equal(found.copied[0][:, ~hole], image[0][:, ~hole])
 
 
-def test_match_continues_a_texture() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_match_continues_a_texture(dtype: torch.dtype) -> None:
     """A hole in stripes is filled with stripes in step: far nearer to the truth than a smooth fill."""
     columns = torch.arange(128)
     stripes = torch.where(columns % 16 < 8, 0.8, -0.8).expand(1, 3, 128, 128)
     mask = square_hole(128, 44, 84)
-    smooth = push_pull(stripes * (1 - mask), 1 - mask)
-    guess = torch.nn.functional.avg_pool2d(smooth, 8)
-    found = match(stripes * (1 - mask), 1 - mask, guess, CONFIG)
+    smooth = push_pull(known_pyramid(stripes, 1 - mask))[0]
+    found = copy_into(stripes, mask, F.avg_pool2d(smooth, 8), dtype)
 
     def error(filled: Tensor) -> float:
         return float(((filled - stripes).abs() * mask).sum() / mask.sum() / 3)
 
     assert error(found.copied) < 0.25 * error(smooth)
     assert (found.distance * (1 - mask) == 0).all()
+
+
+def test_search_nearby_finds_the_best_of_nine_patches() -> None:
+    """Each matched pixel gets the neighbour of its source whose patch differs least, found one by one."""
+    torch.manual_seed(0)
+    image = torch.rand(1, 3, 24, 32)
+    known = 1 - square_hole(32, 8, 16)[..., :24, :]
+    level = _Level(Level(image, known), 5)
+    guess = level.compose(torch.rand(1, 3, 24, 32))
+    halves = torch.stack([torch.randint(0, 12, (192,)), torch.randint(0, 16, (192,))])
+    field = _enlarge_field(halves, torch.zeros(1, 3, 12, 16), (24, 32))
+    found, distance = level.search_nearby(guess, field)
+    assert (found - field).abs().max() == 1
+    padded_image, padded_guess = (
+        F.pad(picture, (3, 3, 3, 3), mode="replicate")[0] for picture in (image, guess)
+    )
+    for pixel in level.matched.flatten().nonzero()[:, 0].tolist():
+        row, column = divmod(pixel, 32)
+        patch = padded_guess[:, row + 1 : row + 6, column + 1 : column + 6]
+        best = min(
+            float((padded_image[:, y : y + 5, x : x + 5] - patch).square().mean())
+            + float(level.penalty[min(max(y - 1, 0), 23) * 32 + min(max(x - 1, 0), 31)])
+            for y in range(int(field[0, pixel]), int(field[0, pixel]) + 3)
+            for x in range(int(field[1, pixel]), int(field[1, pixel]) + 3)
+        )
+        assert float(distance.flatten()[pixel]) == pytest.approx(min(best, 4.0), abs=1e-5)

@@ -1,0 +1,55 @@
+"""Reduced copies of a picture with a hole, and the smooth fill that they give. Masks: 1 = hole."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Level(NamedTuple):
+    """One scale of a picture with a hole.
+
+    Attributes:
+        average: (B, 3, h, w) float32, the mean of the known pixels in each cell; 0 where nothing is known.
+        share: (B, 1, h, w) float32 in [0, 1], the known share of each cell's area.
+    """
+
+    average: Tensor
+    share: Tensor
+
+
+def known_pyramid(image: Tensor, known: Tensor) -> list[Level]:
+    """The picture at full scale, at 1/2, 1/4, and so on down to one pixel; nothing bleeds out of the hole.
+
+    Args:
+        image: (B, 3, H, W) float32; values where known is 0 are ignored.
+        known: (B, 1, H, W) float32 in {0, 1}, 1 = known.
+    """
+    image = image * known
+    levels = [Level(image, known)]
+    sums = torch.cat([image, known], 1)
+    while max(sums.shape[-2:]) > 1:
+        # What lies beyond an odd side counts as hole.
+        sums = F.avg_pool2d(F.pad(sums, (0, sums.shape[-1] % 2, 0, sums.shape[-2] % 2)), 2)
+        share = sums[:, 3:]
+        levels.append(Level(sums[:, :3] / share.clamp_min(1e-12), share))
+    return levels
+
+
+def push_pull(levels: list[Level]) -> list[Tensor]:
+    """Fill the hole smoothly from its border (Gortler et al., "The Lumigraph", SIGGRAPH 1996, section 3.4).
+
+    Args:
+        levels: of `known_pyramid`, from full scale down.
+
+    Returns:
+        For each level (B, 3, h, w): the averages where something is known, else interpolated from the level
+        below. What is known at full scale is unchanged.
+    """
+    filled = [levels[-1].average]
+    for average, share in reversed(levels[:-1]):
+        height, width = average.shape[-2:]
+        enlarged = F.interpolate(filled[-1], scale_factor=2.0, mode="bilinear", align_corners=False)
+        filled.append(torch.where(share > 0, average, enlarged[..., :height, :width]))
+    return filled[::-1]
