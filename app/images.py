@@ -84,8 +84,9 @@ def encode(image: Image.Image, output_format: OutputFormat, quality: int) -> byt
     if output_format == "jpeg" and len(options["exif"]) > _MAX_JPEG_EXIF_BYTES:
         del options["exif"]
     if output_format == "png":
-        # 512 x 512 photographs: 18 ms at level 1, 54 ms at the default level, for files 8% larger.
-        options["compress_level"] = 1
+        # Photographs of 512 x 512, median of six: 14.4 ms with run lengths, 17.2 ms at level 1, for files of
+        # the same size.
+        options |= {"compress_level": 1, "compress_type": zlib.Z_RLE}
     else:
         options["quality"] = quality
     buffer = io.BytesIO()
