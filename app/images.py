@@ -12,7 +12,13 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from PIL import Image
 
-from app.errors import DamagedPictureError, EmptyFileError, PictureTooLargeError, UnsupportedTypeError
+from app.errors import (
+    DamagedPictureError,
+    EmptyFileError,
+    PictureTooLargeError,
+    UnsupportedSizeError,
+    UnsupportedTypeError,
+)
 from model_core.pictures import upright
 
 OutputFormat = Literal["png", "jpeg", "webp"]
@@ -65,9 +71,25 @@ def decode(file: BinaryIO, field: str, limits: PictureLimits) -> Image.Image:
     _require_signature(file, field)
     with _translated_errors(field, limits):
         image = Image.open(file, formats=ACCEPTED_FORMATS)
-        _require_size(image, field, limits)
+        _require_limits(image, field, limits)
         image.load()
         return upright(image)
+
+
+def require_size(image: Image.Image, size: tuple[int, int] | None) -> None:
+    """Raise UnsupportedSizeError unless `image` is of the (width, height) that the answer is wanted in."""
+    if size is not None and image.size != size:
+        raise UnsupportedSizeError(
+            f"'size' is {size[0]}x{size[1]} but the image is {image.width}x{image.height} (width x height). "
+            "The answer has the image's size: leave 'size' out, or send 'auto'."
+        )
+
+
+def output_format_like(start: bytes) -> OutputFormat:
+    """The format of the file that begins with these 16 bytes, if answers can have it; else png."""
+    if start.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    return "webp" if start[8:12] == b"WEBP" else "png"
 
 
 def encode(image: Image.Image, output_format: OutputFormat, quality: int) -> bytes:
@@ -104,7 +126,7 @@ def _require_signature(file: BinaryIO, field: str) -> None:
         )
 
 
-def _require_size(image: Image.Image, field: str, limits: PictureLimits) -> None:
+def _require_limits(image: Image.Image, field: str, limits: PictureLimits) -> None:
     width, height = image.size
     if width * height > limits.max_pixels or max(width, height) > limits.max_side:
         raise PictureTooLargeError(
