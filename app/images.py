@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from model_core.pictures import upright
 OutputFormat = Literal["png", "jpeg", "webp"]
 
 MEDIA_TYPES: dict[OutputFormat, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+OUTPUT_SUFFIXES: dict[str, OutputFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF")
 _SIGNATURE = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF.{4}WEBP|BM|II[*+]\0|MM\0[*+]|.{4}ftyp(avif|avis|mif1)", re.DOTALL
@@ -83,6 +85,11 @@ def require_size(image: Image.Image, size: tuple[int, int] | None) -> None:
             f"'size' is {size[0]}x{size[1]} but the image is {image.width}x{image.height} (width x height). "
             "The answer has the image's size: leave 'size' out, or send 'auto'."
         )
+
+
+def output_format_of(path: Path) -> OutputFormat | None:
+    """The format that a file's name asks for, if it can be written."""
+    return OUTPUT_SUFFIXES.get(path.suffix.lower())
 
 
 def output_format_like(start: bytes) -> OutputFormat:

@@ -16,6 +16,8 @@ from model_core.checkpoint import CheckpointInfo, save_checkpoint
 from model_core.config import GeneratorConfig
 from model_core.networks import Generator
 
+START_SECONDS = 120
+
 
 @pytest.fixture(scope="session")
 def tiny_generator() -> Generator:
@@ -62,11 +64,11 @@ def service_url(tiny_checkpoint: Path) -> Iterator[str]:
 
 
 def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if httpx.get(f"{url}/health/ready").status_code == 200:
                 return
         except httpx.TransportError:
             time.sleep(0.1)
-    raise AssertionError("the service of the tests did not become ready within 60 seconds")
+    raise AssertionError(f"the service of the tests did not become ready within {START_SECONDS} seconds")

@@ -39,6 +39,9 @@ def test_every_declared_error_has_complete_examples(
         (content,) = response["content"].values()
         assert content["examples"]
         for example in content["examples"].values():
+            if model is OpenAIErrorBody:
+                # FastAPI leaves fields without a value out of the document; answers have them as null.
+                example["value"]["error"].setdefault("param", None)
             model.model_validate(example["value"], extra="forbid", strict=True)
 
 
