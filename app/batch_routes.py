@@ -1,7 +1,8 @@
 """The HTTP contract of batches: POST /inpaint/batch."""
 
 import io
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Depends, File, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
@@ -10,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from app import error_docs
 from app.batch import BatchItem, zip_of
 from app.engine import FillRequest
-from app.routes import EngineDep, FillOptionsDep, model_header, require_form
+from app.routes import EngineDep, FillOptionsDep, given_file, model_header, require_form
 from app.settings import Settings
 
 PATH = "/inpaint/batch"
@@ -30,7 +31,7 @@ def create_router(settings: Settings) -> APIRouter:
     """The route of an application with these settings."""
     router = APIRouter()
 
-    async def read_form(
+    def read_form(
         options: FillOptionsDep,
         image: Annotated[
             list[UploadFile], File(description=f"The pictures to fill, 1 to {settings.max_batch_items}.")
@@ -44,14 +45,11 @@ def create_router(settings: Settings) -> APIRouter:
         ] = None,
     ) -> list[BatchItem]:
         """The pictures of POST /inpaint/batch, each with its mask."""
-        masks = mask or []
+        masks = [file for upload in mask or [] if (file := given_file(upload))]
         _require_counts(len(image), len(masks), settings.max_batch_items)
-        # Two pictures may be read at once, so a mask for all of them is opened once for each.
-        common = await masks[0].read() if len(masks) == 1 else b""
-        files = [io.BytesIO(common) for _ in image] if len(masks) == 1 else [upload.file for upload in masks]
         return [
             BatchItem(index, upload.filename or "", FillRequest(upload.file, file, *options))
-            for index, (upload, file) in enumerate(zip(image, files or [None] * len(image), strict=True))
+            for index, (upload, file) in enumerate(zip(image, _for_each(masks, len(image)), strict=True))
         ]
 
     @router.post(
@@ -71,6 +69,15 @@ def create_router(settings: Settings) -> APIRouter:
         return StreamingResponse(content, headers=model_header(engine), media_type=MEDIA_TYPE)
 
     return router
+
+
+def _for_each(masks: Sequence[BinaryIO], pictures: int) -> Sequence[BinaryIO | None]:
+    """A mask for each picture: its own, the only one, or none."""
+    if len(masks) != 1:
+        return masks or [None] * pictures
+    # Two pictures may be read at once, so the mask is opened once for each.
+    data = masks[0].read()
+    return [io.BytesIO(data) for _ in range(pictures)]
 
 
 def _require_counts(images: int, masks: int, most: int) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, File, Form, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
 from app import error_docs, images
 from app.engine import FillRequest
@@ -118,6 +119,7 @@ def read_form(
 @router.post(
     EDITS_PATH,
     summary="Fill a picture, as OpenAI's clients ask for it",
+    response_model=EditedImages,
     responses={
         200: {"headers": HEADER_DOCS},
         **error_docs.describe(EDITS_PATH, 400, 408, 413, 429, 500, 503, 504),
@@ -126,14 +128,19 @@ def read_form(
     },
     dependencies=[Depends(require_form)],
 )
-async def edit(
-    engine: EngineDep, fill_request: Annotated[FillRequest, Depends(read_form)], response: Response
-) -> EditedImages:
+async def edit(engine: EngineDep, fill_request: Annotated[FillRequest, Depends(read_form)]) -> Response:
     """Fill the mask's transparent pixels and keep the rest. The prompt is accepted and ignored."""
     filled = await engine.fill(fill_request)
-    response.headers.update(answer_headers(engine, filled))
-    picture = EditedImage(b64_json=base64.b64encode(filled.data).decode("ascii"))
-    return EditedImages(created=int(time.time()), data=[picture], output_format=fill_request.output_format)
+    # In a thread, since a large picture would hold up all other requests.
+    content = await run_in_threadpool(_as_json, filled.data, fill_request.output_format)
+    return Response(content, headers=answer_headers(engine, filled), media_type="application/json")
+
+
+def _as_json(data: bytes, output_format: images.OutputFormat) -> str:
+    picture = EditedImage(b64_json=base64.b64encode(data).decode("ascii"))
+    return EditedImages(
+        created=int(time.time()), data=[picture], output_format=output_format
+    ).model_dump_json()
 
 
 @router.get(

@@ -109,6 +109,20 @@ def test_without_masks_transparency_counts(
     assert outcomes[1]["problem"]["type"].endswith("missing-mask")
 
 
+def test_an_empty_file_input_of_a_browser_is_no_mask(
+    client: TestClient, photo: Image.Image, hole: np.ndarray, to_bytes: ToBytes
+) -> None:
+    """A part without a file name and content counts as no mask."""
+    image = photo.copy()
+    image.putalpha(Image.fromarray(np.where(hole, 0, 255).astype(np.uint8)))
+    head = b'--x\r\nContent-Disposition: form-data; name="'
+    body = head + b'image"; filename="a.png"\r\n\r\n' + to_bytes(image) + b"\r\n"
+    body += head + b'mask"; filename=""\r\nContent-Type: application/octet-stream\r\n\r\n\r\n--x--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    _, outcomes = unzip(client.post("/inpaint/batch", content=body, headers=headers))
+    assert [outcome["status"] for outcome in outcomes] == [200]
+
+
 def test_a_bad_picture_fails_alone(
     settings: Settings, gated: GatedInpainter, files: dict[str, bytes], to_bytes: ToBytes
 ) -> None:
