@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import openai
 import pytest
+from fastapi import HTTPException
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from app.errors import QueueFullError, RequestTimeoutError
 from app.main import create_app
 from app.settings import Settings
 
@@ -160,3 +162,40 @@ def test_before_the_model_is_loaded(settings: Settings, files: dict[str, bytes])
     assert response.status_code == 503
     assert response.headers["retry-after"] == "1"
     assert response.json()["error"]["type"] == "server_error"
+
+
+@pytest.mark.parametrize(
+    ("name", "raised", "error_type"),
+    [
+        ("no-key", openai.AuthenticationError, "authentication_error"),
+        ("queue-full", openai.RateLimitError, "rate_limit_error"),
+        ("unexpected", openai.InternalServerError, "server_error"),
+        ("timeout", openai.InternalServerError, "server_error"),
+    ],
+)
+def test_each_status_raises_the_clients_own_exception(
+    settings: Settings, name: str, raised: type[openai.APIStatusError], error_type: str
+) -> None:
+    """Whoever raises the error, a middleware or the engine, and without what is not to be told."""
+    app = create_app(settings)
+    errors = {
+        "no-key": HTTPException(401),
+        "queue-full": QueueFullError("The line is full."),
+        "unexpected": RuntimeError("secret of a library"),
+        "timeout": RequestTimeoutError("It took too long."),
+    }
+
+    @app.post("/v1/raise/{name}")
+    async def fail(name: str) -> None:
+        raise errors[name]
+
+    with (
+        TestClient(app, raise_server_exceptions=False) as transport,
+        openai.OpenAI(
+            base_url="http://testserver/v1", api_key="x", max_retries=0, http_client=transport
+        ) as client,
+        pytest.raises(raised) as caught,
+    ):
+        client.post(f"/raise/{name}", cast_to=object)
+    assert caught.value.type == error_type
+    assert "secret" not in caught.value.response.text
