@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -63,7 +63,7 @@ class BatchItem:
 
 async def zip_of(
     items: Sequence[BatchItem], engine: Engine, request: Request, timeout_seconds: float
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Fill the pictures, and yield the zip file of the answers while they are made.
 
     Args:

@@ -1,5 +1,6 @@
 """POST /inpaint/batch: every picture gets its own outcome, and other clients get their turn."""
 
+import asyncio
 import io
 import json
 import threading
@@ -14,7 +15,10 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from starlette.requests import Request
 
+from app.batch import BatchItem, zip_of
+from app.engine import Engine, FillRequest
 from app.main import create_app
 from app.settings import Settings
 from model_core.inpainter import Inpainter
@@ -248,3 +252,29 @@ def test_a_picture_that_takes_too_long(
         gated.gate.set()
     assert [outcome["status"] for outcome in outcomes] == [504, 504]
     assert "0.3 seconds" in outcomes[0]["problem"]["detail"]
+
+
+def test_the_rest_is_not_filled_for_a_client_that_left(
+    settings: Settings, gated: GatedInpainter, files: dict[str, bytes]
+) -> None:
+    """When the answer is given up after its first picture, what has not begun leaves the line."""
+    engine = Engine(gated, settings)
+    request = Request({"type": "http", "method": "POST", "path": "/inpaint/batch", "headers": []})
+    items = [
+        BatchItem(
+            index,
+            "",
+            FillRequest(io.BytesIO(files["image"]), io.BytesIO(files["mask"]), "white", 0, "png", 95),
+        )
+        for index in range(10)
+    ]
+
+    async def read_the_beginning() -> bytes:
+        answer = zip_of(items, engine, request, 30)
+        beginning = await anext(answer)
+        await answer.aclose()
+        return beginning
+
+    assert b"000-picture.png" in asyncio.run(read_the_beginning())
+    engine.close()
+    assert 1 <= len(gated.sizes) <= 3
