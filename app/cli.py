@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from app.defaults import DEFAULT_QUALITY, MAX_GROW_PIXELS
+
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -32,7 +34,7 @@ _FILL_OPTIONS: tuple[Decorator, ...] = (
     ),
     click.option(
         "--grow",
-        type=click.IntRange(0, 256),
+        type=click.IntRange(0, MAX_GROW_PIXELS),
         default=0,
         show_default=True,
         help="Fill this many more pixels on every side.",
@@ -40,7 +42,7 @@ _FILL_OPTIONS: tuple[Decorator, ...] = (
     click.option(
         "--quality",
         type=click.IntRange(1, 100),
-        default=95,
+        default=DEFAULT_QUALITY,
         show_default=True,
         help="Of JPEG and WebP files.",
     ),

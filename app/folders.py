@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from app.defaults import DEFAULT_QUALITY
 from app.engine import Engine, FillRequest
 from app.errors import AppError
 from app.images import OUTPUT_SUFFIXES, output_format_of
@@ -29,7 +30,7 @@ class FillOptions:
 
     mask_polarity: Literal["white", "black"] = "white"
     grow_pixels: int = 0
-    quality: int = 95
+    quality: int = DEFAULT_QUALITY
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
 
 from app import error_docs, health, images
+from app.defaults import DEFAULT_QUALITY, MAX_GROW_PIXELS
 from app.engine import Engine, FilledPicture, FillRequest
 from app.errors import NotReadyError, UnsupportedMediaTypeError
-
-MAX_GROW_PIXELS = 256
 
 router = APIRouter()
 
@@ -54,7 +53,7 @@ def read_options(
     format: Annotated[
         images.OutputFormat, Form(description="Of the answer; png keeps every known pixel bit-equal.")
     ] = "png",
-    quality: Annotated[int, Form(ge=1, le=100, description="Of jpeg and webp answers.")] = 95,
+    quality: Annotated[int, Form(ge=1, le=100, description="Of jpeg and webp answers.")] = DEFAULT_QUALITY,
 ) -> FillOptions:
     """The fields that a single picture and a batch have in common."""
     return FillOptions(mask_polarity, grow, format, quality)

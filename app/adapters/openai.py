@@ -14,13 +14,13 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from app import error_docs, images
+from app.defaults import DEFAULT_QUALITY
 from app.engine import FillRequest
 from app.error_bodies import OpenAIErrorBody
 from app.routes import HEADER_DOCS, EngineDep, answer_headers, given_file, require_form
 
 EDITS_PATH = "/v1/images/edits"
 MODELS_PATH = "/v1/models"
-DEFAULT_QUALITY = 95
 
 router = APIRouter(tags=["OpenAI"])
 

@@ -1,12 +1,18 @@
 """Which pictures of a folder are filled, with which masks, and under which names."""
 
 import io
+import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from app.folders import Job, plan, remove_leftovers
+from app.engine import Engine
+from app.folders import Failure, FillOptions, Job, fill_all, plan, remove_leftovers
+from app.settings import Settings
 from model_core.checkpoint import open_atomically
+from model_core.inpainter import Inpainter
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -83,3 +89,37 @@ def test_leftovers_of_results_are_removed_and_nothing_else(tmp_path: Path) -> No
         assert not leftover.exists()
         leftover.touch()
     assert len(list(others.rglob("*.tmp"))) == 3
+
+
+class BrokenInpainter(Inpainter):
+    """A real model that fails unexpectedly on pictures of 8 x 8 pixels."""
+
+    def inpaint(self, image: Image.Image, hole: np.ndarray) -> Image.Image:
+        if image.size == (8, 8):
+            raise RuntimeError("of a library")
+        return super().inpaint(image, hole)
+
+
+def test_unexpected_failures_and_unwritable_results_fail_alone(
+    tmp_path: Path, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each is told with its picture; the log has the traceback of what nobody expected."""
+    for name, size in {"a.png": (8, 8), "b/c.png": (20, 16), "d.png": (20, 16)}.items():
+        picture = Image.new("RGBA", size, "grey")
+        picture.putpixel((3, 3), (0, 0, 0, 0))
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        picture.save(tmp_path / "in" / name)
+    touch(tmp_path / "out", "b")
+    inpainter = BrokenInpainter.from_checkpoint(settings.checkpoint, device="cpu", precision="fp32")
+    engine = Engine(inpainter, settings)
+    done: list[Failure | None] = []
+    with caplog.at_level(logging.ERROR):
+        fill_all(plan(tmp_path / "in", None, tmp_path / "out"), engine, FillOptions(), 1, done.append)
+    engine.close()
+    assert done == [
+        Failure("a.png", "an unexpected RuntimeError; the log has more"),
+        Failure("b/c.png", f"{tmp_path / 'out' / 'b'}: File exists"),
+        None,
+    ]
+    assert "a.png failed" in caplog.text
+    assert "of a library" in caplog.text
