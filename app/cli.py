@@ -147,8 +147,8 @@ def fill_folder(
     from app.folders import FillOptions
 
     fill_options = FillOptions(mask_polarity, grow, quality)
-    result = local.fill_folder(images, masks, output, fill_options, _given(options))
-    result.write(report or output / "report.json")
+    report = report or output / "report.json"
+    result = local.fill_folder(images, masks, output, report, fill_options, _given(options))
     for failure in result.failed:
         click.echo(f"{failure.image}: {failure.reason}", err=True)
     click.echo(

@@ -42,13 +42,14 @@ def fill_folder(
     images: Path,
     masks: Path | None,
     output: Path,
+    report: Path,
     fill_options: FillOptions,
     model_options: Mapping[str, Any],
 ) -> Report:
-    """Fill the pictures of a folder whose results are not there yet.
+    """Fill the pictures of a folder whose results are not there yet, and write a report.
 
     Raises:
-        ClickException: there are no pictures, or no model to fill them.
+        ClickException: there are no pictures, no model to fill them, or no way to write.
     """
     if output.resolve() == images.resolve():
         raise click.UsageError("the output folder must be another one than the folder of the images.")
@@ -56,11 +57,14 @@ def fill_folder(
     jobs = plan(images, masks, output)
     if not jobs:
         raise click.UsageError(f"there is no picture in {images}.")
-    output.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(output, jobs)
-    left = [job for job in jobs if job.problem or not job.output.exists()]
-    failed = _fill_with_progress(left, settings, fill_options) if left else []
-    return Report(len(left) - len(failed), len(jobs) - len(left), failed)
+    with _sentences():
+        output.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(output, jobs)
+        left = [job for job in jobs if job.problem or not job.output.exists()]
+        failed = _fill_with_progress(left, settings, fill_options) if left else []
+        result = Report(len(left) - len(failed), len(jobs) - len(left), failed)
+        result.write(report)
+    return result
 
 
 def describe_checkpoint(path: Path | None) -> dict[str, object]:
@@ -87,12 +91,12 @@ def describe_checkpoint(path: Path | None) -> dict[str, object]:
 
 def _fill_with_progress(jobs: Sequence[Job], settings: Settings, options: FillOptions) -> list[Failure]:
     failed: list[Failure] = []
-    start = time.monotonic()
 
     def speed(finished: int | None) -> str:
         return f"{finished / (time.monotonic() - start):.1f}/s" if finished else ""
 
-    with _sentences(), _engine(settings) as engine:
+    with _engine(settings) as engine:
+        start = time.monotonic()
         bar = click.progressbar(
             range(len(jobs)), label="Filling", show_pos=True, item_show_func=speed, file=sys.stderr
         )

@@ -89,6 +89,7 @@ def test_the_outputs_name_decides_its_format(invoke: Callable[..., Result], path
         (["fill", "image", "-o", "out.png"], 1, "nothing in 'image' is transparent"),
         (["fill-folder", "empty", "-o", "out"], 2, "there is no picture in"),
         (["fill-folder", "empty", "-o", "empty"], 2, "must be another one"),
+        (["fill-folder", ".", "-o", "full", "--report", "none/why.json"], 1, "No such file or directory"),
         (["models", "--checkpoint", "mask"], 1, "checkpoint"),
         (["models", "--checkpoint", "mask", "--card"], 2, "leave --checkpoint out"),
         (["serve", "--port", "0"], 2, "1<=x<=65535"),
@@ -106,7 +107,8 @@ def test_mistakes_are_told_in_one_sentence(
 ) -> None:
     """2 for what is wrong with the command, 1 for what is wrong with its files or its machine."""
     monkeypatch.chdir(paths["out"].parent)
-    Path("empty").mkdir()
+    for name in ("empty", "full"):
+        Path(name).mkdir()
     done = invoke(*(f"{name}.png" if name in ("image", "mask") else name for name in arguments))
     assert done.exit_code == status, done.output
     assert sentence in done.output
