@@ -3,7 +3,9 @@
 import logging
 import signal
 import sys
+from collections.abc import Mapping
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from pydantic import ValidationError
@@ -13,11 +15,14 @@ from app.settings import Settings
 from model_core.errors import ModelCoreError
 
 
-def main() -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in work and exit with 0."""
+def main(**options: object) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in work and exit with 0.
+
+    `options` are fields of the settings, and go before the environment.
+    """
     # uvicorn drains on SIGTERM, and then raises it again for the handler that it found.
     signal.signal(signal.SIGTERM, _exit_cleanly)
-    settings = _read_settings()
+    settings = _read_settings(options)
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     try:
         # Before uvicorn, which would wrap the one sentence that a bad checkpoint deserves into a traceback.
@@ -35,9 +40,9 @@ def main() -> None:
     )
 
 
-def _read_settings() -> Settings:
+def _read_settings(options: Mapping[str, Any]) -> Settings:
     try:
-        return Settings()
+        return Settings(**options)
     except ValidationError as error:
         wrong = "; ".join(f"INPAINT_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors())
         sys.exit(f"The service cannot start: {wrong}.")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -15,7 +15,7 @@ from app import images, masks
 from app.errors import QueueFullError
 from app.settings import Settings
 from model_core.inpainter import Inpainter
-from model_core.pictures import hole_from_mask, require_same_size
+from model_core.pictures import require_same_size
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,12 @@ class FillRequest:
 
     image: BinaryIO
     mask: BinaryIO | None
-    mask_polarity: Literal["white", "black"]
+    mask_polarity: masks.Marks
     grow_pixels: int
     output_format: images.OutputFormat
     quality: int
+    size: tuple[int, int] | None = None
+    """(width, height) that the image must have; None: any."""
 
 
 class Timings:
@@ -98,16 +100,20 @@ class Engine:
         """
         return await asyncio.wrap_future(self._submit(request))
 
+    def require_room(self) -> None:
+        """Raise QueueFullError if the line is full."""
+        if self._admitted >= self._max_concurrency + self.max_queued:
+            raise QueueFullError(
+                f"The line is full: {self.running} in work, {self.waiting} of {self.max_queued} waiting."
+            )
+
     def close(self) -> None:
         """Finish what is in work and stop the worker threads."""
         self._executor.shutdown()
 
     def _submit(self, request: FillRequest) -> Future[FilledPicture]:
         with self._lock:
-            if self._admitted >= self._max_concurrency + self.max_queued:
-                raise QueueFullError(
-                    f"The line is full: {self.running} in work, {self.waiting} of {self.max_queued} waiting."
-                )
+            self.require_room()
             self._admitted += 1
         future = self._executor.submit(self._work, request, time.perf_counter())
         future.add_done_callback(self._leave)
@@ -137,11 +143,12 @@ class Engine:
 
     def _read(self, request: FillRequest) -> tuple[Image.Image, masks.Hole]:
         image = images.decode(request.image, "image", self._limits)
+        images.require_size(image, request.size)
         if request.mask is None:
             image = masks.with_alpha(image)
             hole = masks.hole_from_alpha(image)
         else:
             mask = images.decode(request.mask, "mask", self._limits)
-            hole = hole_from_mask(mask, request.mask_polarity)
+            hole = masks.hole_of(mask, request.mask_polarity)
             require_same_size(image, hole)
         return image, masks.grow(hole, request.grow_pixels)

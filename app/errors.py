@@ -7,9 +7,11 @@
     │   ├── DamagedPictureError      it begins like a picture, but cannot be decoded
     │   └── PictureTooLargeError     its header announces more pixels than allowed
     ├── MissingMaskError             neither a mask nor a transparent region says what to fill
+    ├── UnsupportedSizeError         the answer is wanted in another size than the image's
     ├── RequestTooLargeError         the body holds more bytes than allowed
     ├── SlowUploadError              the body did not arrive in time
-    ├── UnsupportedMediaTypeError    the body is not a form
+    ├── UnsupportedMediaTypeError    the body is not of the type that the path takes
+    ├── BadJsonError                 the body is not the JSON that is expected
     ├── QueueFullError               too many requests are waiting
     ├── RequestTimeoutError          the answer was not ready in time
     └── NotReadyError                no model is loaded
@@ -48,6 +50,10 @@ class MissingMaskError(AppError):
     """Neither a mask nor a transparent region says what to fill."""
 
 
+class UnsupportedSizeError(AppError):
+    """The answer is wanted in another size than the image's."""
+
+
 class RequestTooLargeError(AppError, HTTPException):
     """The body holds more bytes than allowed.
 
@@ -66,7 +72,11 @@ class SlowUploadError(AppError):
 
 
 class UnsupportedMediaTypeError(AppError):
-    """The body is not a form."""
+    """The body is not of the type that the path takes."""
+
+
+class BadJsonError(AppError):
+    """The body is not the JSON that is expected."""
 
 
 class QueueFullError(AppError):

@@ -7,17 +7,25 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from PIL import Image
 
-from app.errors import DamagedPictureError, EmptyFileError, PictureTooLargeError, UnsupportedTypeError
+from app.errors import (
+    DamagedPictureError,
+    EmptyFileError,
+    PictureTooLargeError,
+    UnsupportedSizeError,
+    UnsupportedTypeError,
+)
 from model_core.pictures import upright
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 
 MEDIA_TYPES: dict[OutputFormat, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+OUTPUT_SUFFIXES: dict[str, OutputFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF")
 _SIGNATURE = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF.{4}WEBP|BM|II[*+]\0|MM\0[*+]|.{4}ftyp(avif|avis|mif1)", re.DOTALL
@@ -65,9 +73,30 @@ def decode(file: BinaryIO, field: str, limits: PictureLimits) -> Image.Image:
     _require_signature(file, field)
     with _translated_errors(field, limits):
         image = Image.open(file, formats=ACCEPTED_FORMATS)
-        _require_size(image, field, limits)
+        _require_limits(image, field, limits)
         image.load()
         return upright(image)
+
+
+def require_size(image: Image.Image, size: tuple[int, int] | None) -> None:
+    """Raise UnsupportedSizeError unless `image` is of the (width, height) that the answer is wanted in."""
+    if size is not None and image.size != size:
+        raise UnsupportedSizeError(
+            f"'size' is {size[0]}x{size[1]} but the image is {image.width}x{image.height} (width x height). "
+            "The answer has the image's size: leave 'size' out, or send 'auto'."
+        )
+
+
+def output_format_of(path: Path) -> OutputFormat | None:
+    """The format that a file's name asks for, if it can be written."""
+    return OUTPUT_SUFFIXES.get(path.suffix.lower())
+
+
+def output_format_like(start: bytes) -> OutputFormat:
+    """The format of the file that begins with these 16 bytes, if answers can have it; else png."""
+    if start.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    return "webp" if start[8:12] == b"WEBP" else "png"
 
 
 def encode(image: Image.Image, output_format: OutputFormat, quality: int) -> bytes:
@@ -105,7 +134,7 @@ def _require_signature(file: BinaryIO, field: str) -> None:
         )
 
 
-def _require_size(image: Image.Image, field: str, limits: PictureLimits) -> None:
+def _require_limits(image: Image.Image, field: str, limits: PictureLimits) -> None:
     width, height = image.size
     if width * height > limits.max_pixels or max(width, height) > limits.max_side:
         raise PictureTooLargeError(

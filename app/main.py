@@ -8,7 +8,8 @@ from typing import TypedDict
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from app import problems
+from app import batch_routes, problems
+from app.adapters import iopaint, openai
 from app.engine import Engine
 from app.limits import RequestLimits
 from app.routes import router
@@ -55,6 +56,9 @@ def create_app(settings: Settings | None = None, inpainter: Inpainter | None = N
         title="Inpainting server", summary=package["Summary"], version=package["Version"], lifespan=lifespan
     )
     app.include_router(router)
+    app.include_router(batch_routes.create_router(settings))
+    app.include_router(openai.router)
+    app.include_router(iopaint.create_router())
     problems.install(app)
     # The last one added is the outermost: every answer, a limit's own too, carries its request's id.
     app.add_middleware(

@@ -1,16 +1,41 @@
 """Which pixels of a request's image are to be filled: from its mask, or from its own transparency."""
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from app.errors import MissingMaskError
+from model_core.pictures import hole_from_mask
 
 Hole = npt.NDArray[np.bool_]
 """(height, width); True = fill."""
 
+Marks = Literal["white", "black", "transparent"]
+"""What in a mask marks the pixels to fill."""
+
 OPAQUE = 255
 _LEAST_KEPT_ALPHA = 128
+
+
+def hole_of(mask: Image.Image, marks: Marks) -> Hole:
+    """The pixels that a mask marks for filling; "transparent": those of alpha below 128.
+
+    Raises:
+        MissingMaskError: nothing is transparent in a mask whose transparency marks.
+        PictureModeError: the mask's mode has no conversion to grey.
+    """
+    if marks != "transparent":
+        return hole_from_mask(mask, marks)
+    # Most likely a black and white mask; to answer with the unchanged image would hide that.
+    return hole_from_alpha(
+        _require_transparency(
+            mask,
+            "Nothing in 'mask' is transparent. Here a mask is a picture of the image's size whose "
+            "transparent pixels (alpha below 128) are to be filled; its colours do not matter.",
+        )
+    )
 
 
 def with_alpha(image: Image.Image) -> Image.Image:
@@ -19,14 +44,11 @@ def with_alpha(image: Image.Image) -> Image.Image:
     Raises:
         MissingMaskError: nothing in the image is transparent.
     """
-    if image.has_transparency_data and image.mode not in ("LA", "RGBA"):
-        image = image.convert("RGBA")
-    if "A" not in image.getbands() or not hole_from_alpha(image).any():
-        raise MissingMaskError(
-            "There is no 'mask', and nothing in 'image' is transparent. Send a mask of the image's size, "
-            "white where to fill, or an image whose transparent pixels (alpha below 128) are to be filled."
-        )
-    return image
+    return _require_transparency(
+        image,
+        "There is no 'mask', and nothing in 'image' is transparent. Send a mask of the image's size, "
+        "white where to fill, or an image whose transparent pixels (alpha below 128) are to be filled.",
+    )
 
 
 def hole_from_alpha(image: Image.Image) -> Hole:
@@ -50,6 +72,15 @@ def grow(hole: Hole, pixels: int) -> Hole:
     box = grown[rows, columns]
     box[:] = _spread(_spread(box, pixels).T, pixels).T
     return grown
+
+
+def _require_transparency(picture: Image.Image, message: str) -> Image.Image:
+    """`picture` with an alpha band; MissingMaskError with the message if all of it is opaque."""
+    if picture.has_transparency_data and picture.mode not in ("LA", "RGBA"):
+        picture = picture.convert("RGBA")
+    if "A" not in picture.getbands() or not hole_from_alpha(picture).any():
+        raise MissingMaskError(message)
+    return picture
 
 
 def _around(places: npt.NDArray[np.intp], margin: int) -> slice:

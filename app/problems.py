@@ -1,4 +1,7 @@
-"""From an exception to the HTTP answer: RFC 9457 problem+json, one table, one function."""
+"""From an exception to the HTTP answer: RFC 9457 problem+json, one table, one function.
+
+Under the paths that speak for another service's clients, the same problem is told in those clients' words.
+"""
 
 import logging
 from collections.abc import Mapping
@@ -9,10 +12,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from app import errors
+from app.error_bodies import IOPaintErrorBody, OpenAIErrorBody, ProblemDetails
 from model_core import errors as model_errors
 
 logger = logging.getLogger(__name__)
@@ -37,13 +40,17 @@ _MODEL_UNAVAILABLE = "The model of this service cannot be used at the moment."
 
 KINDS: Mapping[type[Exception], Kind] = {
     errors.EmptyFileError: Kind(400, "empty-file", "A file is empty"),
+    errors.BadJsonError: Kind(400, "bad-json", "The body is not the JSON that is expected"),
     errors.SlowUploadError: Kind(408, "slow-upload", "The upload took too long"),
     errors.RequestTooLargeError: Kind(413, "request-too-large", "The request is too large"),
-    errors.UnsupportedMediaTypeError: Kind(415, "unsupported-media-type", "The request is not a form"),
+    errors.UnsupportedMediaTypeError: Kind(
+        415, "unsupported-media-type", "The request's type is not accepted"
+    ),
     errors.UnsupportedTypeError: Kind(415, "unsupported-type", "A file is not of an accepted picture type"),
     errors.DamagedPictureError: Kind(422, "damaged-picture", "A picture cannot be decoded"),
     errors.PictureTooLargeError: Kind(422, "picture-too-large", "A picture is too large"),
     errors.MissingMaskError: Kind(422, "missing-mask", "Nothing says what to fill"),
+    errors.UnsupportedSizeError: Kind(422, "unsupported-size", "The answer cannot have another size"),
     model_errors.SizeMismatchError: Kind(422, "size-mismatch", "Image and mask differ in size"),
     model_errors.NothingKnownError: Kind(422, "nothing-known", "The mask covers everything"),
     model_errors.PictureModeError: Kind(422, "picture-mode", "A picture's pixel format is not supported"),
@@ -66,20 +73,32 @@ INVALID_FIELD = Kind(422, "invalid-field", "A form field is missing or invalid")
 UNEXPECTED = "The service failed to answer this request; the failure is in its log under this request_id."
 
 
-class ProblemDetails(BaseModel):
-    """The body of every error answer (RFC 9457, application/problem+json)."""
+@dataclass(frozen=True)
+class Dialect:
+    """How problems are told below a path: the body, and statuses that differ from the table's."""
 
-    type: str = Field(
-        description="Stable name of the kind of problem; about:blank if the status says it all."
-    )
-    title: str = Field(description="The kind of problem in a few words.")
-    status: int = Field(description="The HTTP status.")
-    detail: str = Field(description="What was wrong and what is expected, with the numbers.")
-    instance: str = Field(description="The path that was asked for.")
-    request_id: str = Field(description="The same as the X-Request-ID header.")
-    errors: list[dict[str, str]] | None = Field(
-        default=None, description="One object with field and message for each invalid form field."
-    )
+    media_type: str
+    model: type[ProblemDetails] | type[OpenAIErrorBody] | type[IOPaintErrorBody]
+    statuses: Mapping[int, int] = field(default_factory=dict)
+
+    def status(self, kind: Kind) -> int:
+        return self.statuses.get(kind.status, kind.status)
+
+    def body(self, problem: ProblemDetails) -> dict[str, Any]:
+        return self.model.of(problem).model_dump(exclude_defaults=True)
+
+
+PROBLEM_JSON = Dialect(MEDIA_TYPE, ProblemDetails)
+DIALECTS: Mapping[str, Dialect] = {
+    # Its clients know no 415, and take every refusal of a picture or a field for a 400.
+    "/v1/": Dialect("application/json", OpenAIErrorBody, {415: 400, 422: 400}),
+    "/api/v1/": Dialect("application/json", IOPaintErrorBody),
+}
+
+
+def dialect_of(path: str) -> Dialect:
+    """In whose words problems at a path are told."""
+    return next((DIALECTS[prefix] for prefix in DIALECTS if path.startswith(prefix)), PROBLEM_JSON)
 
 
 def find_kind(error_class: type[Exception]) -> Kind | None:
@@ -87,28 +106,44 @@ def find_kind(error_class: type[Exception]) -> Kind | None:
     return next((KINDS[base] for base in error_class.__mro__ if base in KINDS), None)
 
 
-def describe(status: int) -> str:
-    """What a status can mean here, for the documentation."""
-    titles = [kind.title for kind in KINDS.values() if kind.status == status]
-    if status == INVALID_FIELD.status:
-        titles.insert(0, INVALID_FIELD.title)
-    return "; ".join(dict.fromkeys(titles)) or HTTPStatus(status).phrase
+def build(
+    kind: Kind, detail: str, path: str, request_id: str, fields: list[dict[str, str]] | None = None
+) -> ProblemDetails:
+    """What a client is told about a problem of a kind."""
+    return ProblemDetails(
+        type=f"urn:inpainting:problem:{kind.name}" if kind.name else "about:blank",
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        instance=path,
+        request_id=request_id,
+        errors=fields,
+    )
 
 
 def problem_response(request: Request, error: Exception) -> JSONResponse:
-    """The problem+json answer to any exception."""
+    """The answer to any exception, as problem+json or in the path's dialect."""
+    kind, problem = explain(request, error)
+    dialect = dialect_of(request.url.path)
+    # The answer to an unexpected error does not pass through the middleware that adds the id.
+    headers = {"X-Request-ID": problem.request_id, **kind.headers}
+    return JSONResponse(dialect.body(problem), dialect.status(kind), headers, dialect.media_type)
+
+
+def explain(request: Request, error: Exception) -> tuple[Kind, ProblemDetails]:
+    """What kind of problem an exception is, and what the client is told about it; failures are logged."""
     if isinstance(error, RequestValidationError):
         return _field_problems(request, error)
     if kind := find_kind(type(error)):
         if kind.status >= 500:
             logger.error("request %s: %s", _request_id(request), error)
-        return _respond(request, kind, kind.detail or str(error))
+        return _problem(request, kind, kind.detail or str(error))
     if isinstance(error, HTTPException):
         title = HTTPStatus(error.status_code).phrase
         kind = Kind(error.status_code, "", title, headers=error.headers or {})
-        return _respond(request, kind, HTTP_DETAILS.get(error.status_code, title))
+        return _problem(request, kind, HTTP_DETAILS.get(error.status_code, title))
     logger.error("request %s failed with an unexpected %s", _request_id(request), type(error).__name__)
-    return _respond(request, Kind(500, "", HTTPStatus(500).phrase), UNEXPECTED)
+    return _problem(request, Kind(500, "", HTTPStatus(500).phrase), UNEXPECTED)
 
 
 def install(app: FastAPI) -> None:
@@ -127,10 +162,10 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(error_class, answer)
 
 
-def _field_problems(request: Request, error: RequestValidationError) -> JSONResponse:
+def _field_problems(request: Request, error: RequestValidationError) -> tuple[Kind, ProblemDetails]:
     fields = [{"field": _field_name(item), "message": _field_message(item)} for item in error.errors()]
     detail = "; ".join(f"{problem['field']}: {problem['message']}" for problem in fields)
-    return _respond(request, INVALID_FIELD, detail, fields)
+    return _problem(request, INVALID_FIELD, detail, fields)
 
 
 def _field_name(item: Mapping[str, Any]) -> str:
@@ -150,18 +185,7 @@ def _request_id(request: Request) -> str:
     return str(getattr(request.state, "request_id", ""))
 
 
-def _respond(
+def _problem(
     request: Request, kind: Kind, detail: str, fields: list[dict[str, str]] | None = None
-) -> JSONResponse:
-    problem = ProblemDetails(
-        type=f"urn:inpainting:problem:{kind.name}" if kind.name else "about:blank",
-        title=kind.title,
-        status=kind.status,
-        detail=detail,
-        instance=request.url.path,
-        request_id=_request_id(request),
-        errors=fields,
-    )
-    # The answer to an unexpected error does not pass through the middleware that adds the id.
-    headers = {"X-Request-ID": problem.request_id, **kind.headers}
-    return JSONResponse(problem.model_dump(exclude_none=True), kind.status, headers, MEDIA_TYPE)
+) -> tuple[Kind, ProblemDetails]:
+    return kind, build(kind, detail, request.url.path, _request_id(request), fields)

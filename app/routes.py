@@ -1,15 +1,14 @@
 """The HTTP contract: POST /inpaint and the health checks."""
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, cast
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
 
-from app import health, images, problems
-from app.engine import Engine, FillRequest
+from app import error_docs, health, images
+from app.defaults import DEFAULT_QUALITY, MAX_GROW_PIXELS
+from app.engine import Engine, FilledPicture, FillRequest
 from app.errors import NotReadyError, UnsupportedMediaTypeError
-
-MAX_GROW_PIXELS = 256
 
 router = APIRouter()
 
@@ -29,17 +28,22 @@ def require_form(request: Request) -> None:
         raise UnsupportedMediaTypeError("The body's Content-Type must be multipart/form-data.")
 
 
-def read_form(
-    image: Annotated[
-        UploadFile, File(description=f"The picture to fill: {', '.join(images.ACCEPTED_FORMATS)}.")
-    ],
-    mask: Annotated[
-        UploadFile | None,
-        File(
-            description="A picture of the same size; white (brighter than 127) = fill. Optional if the "
-            "image has alpha: then its transparent pixels (alpha below 128) are filled and become opaque."
-        ),
-    ] = None,
+def given_file(upload: UploadFile | None) -> BinaryIO | None:
+    """The file of a field that may be left out."""
+    # A browser sends a file input that was left empty as a part without a name or content.
+    return upload.file if upload is not None and (upload.filename or upload.size) else None
+
+
+class FillOptions(NamedTuple):
+    """What a form says beside its pictures."""
+
+    mask_polarity: Literal["white", "black"]
+    grow_pixels: int
+    output_format: images.OutputFormat
+    quality: int
+
+
+def read_options(
     mask_polarity: Annotated[
         Literal["white", "black"], Form(description="The colour in the mask that marks what to fill.")
     ] = "white",
@@ -49,24 +53,52 @@ def read_form(
     format: Annotated[
         images.OutputFormat, Form(description="Of the answer; png keeps every known pixel bit-equal.")
     ] = "png",
-    quality: Annotated[int, Form(ge=1, le=100, description="Of jpeg and webp answers.")] = 95,
+    quality: Annotated[int, Form(ge=1, le=100, description="Of jpeg and webp answers.")] = DEFAULT_QUALITY,
+) -> FillOptions:
+    """The fields that a single picture and a batch have in common."""
+    return FillOptions(mask_polarity, grow, format, quality)
+
+
+FillOptionsDep = Annotated[FillOptions, Depends(read_options)]
+
+
+def read_form(
+    image: Annotated[
+        UploadFile, File(description=f"The picture to fill: {', '.join(images.ACCEPTED_FORMATS)}.")
+    ],
+    options: FillOptionsDep,
+    mask: Annotated[
+        UploadFile | None,
+        File(
+            description="A picture of the same size; white (brighter than 127) = fill. Optional if the "
+            "image has alpha: then its transparent pixels (alpha below 128) are filled and become opaque."
+        ),
+    ] = None,
 ) -> FillRequest:
     """The form of POST /inpaint."""
-    # A browser sends a file input that was left empty as a part without a name or content.
-    mask_file = mask.file if mask is not None and (mask.filename or mask.size) else None
-    return FillRequest(image.file, mask_file, mask_polarity, grow, format, quality)
+    return FillRequest(image.file, given_file(mask), *options)
 
 
 EngineDep = Annotated[Engine, Depends(get_engine)]
 FillRequestDep = Annotated[FillRequest, Depends(read_form)]
 
 
-def _problem_docs(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    content = {problems.MEDIA_TYPE: {"schema": problems.ProblemDetails.model_json_schema()}}
-    return {status: {"description": problems.describe(status), "content": content} for status in statuses}
+def model_header(engine: Engine) -> dict[str, str]:
+    """The header that names the checkpoint."""
+    return {"X-Model": f"{quote(engine.inpainter.info.name)}@{engine.inpainter.sha256[:12]}"}
+
+
+def answer_headers(engine: Engine, filled: FilledPicture) -> dict[str, str]:
+    """What the headers of a filled picture's answer tell: its model, and where its time went."""
+    return {"Server-Timing": filled.timings.server_timing(), **model_header(engine)}
 
 
 _TEXT_HEADER = {"schema": {"type": "string"}}
+HEADER_DOCS = {
+    "X-Request-ID": {"description": "The client's own, or a new one.", **_TEXT_HEADER},
+    "X-Model": {"description": "The checkpoint: name@start of its SHA-256.", **_TEXT_HEADER},
+    "Server-Timing": {"description": "Milliseconds: decode, queue, inference, encode.", **_TEXT_HEADER},
+}
 _INPAINT_DOCS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The filled picture, of the image's size and mode, in the asked-for format.",
@@ -74,16 +106,9 @@ _INPAINT_DOCS: dict[int | str, dict[str, Any]] = {
             media_type: {"schema": {"type": "string", "format": "binary"}}
             for media_type in images.MEDIA_TYPES.values()
         },
-        "headers": {
-            "X-Request-ID": {"description": "The client's own, or a new one.", **_TEXT_HEADER},
-            "X-Model": {"description": "The checkpoint: name@start of its SHA-256.", **_TEXT_HEADER},
-            "Server-Timing": {
-                "description": "Milliseconds: decode, queue, inference, encode.",
-                **_TEXT_HEADER,
-            },
-        },
+        "headers": HEADER_DOCS,
     },
-    **_problem_docs(400, 408, 413, 415, 422, 429, 500, 503, 504),
+    **error_docs.describe("/inpaint", 400, 408, 413, 415, 422, 429, 500, 503, 504),
 }
 
 
@@ -97,15 +122,15 @@ _INPAINT_DOCS: dict[int | str, dict[str, Any]] = {
 async def inpaint(engine: EngineDep, fill_request: FillRequestDep) -> Response:
     """Fill what the mask marks and keep the rest. EXIF orientation is applied; EXIF and ICC profile stay."""
     filled = await engine.fill(fill_request)
-    headers = {
-        "Server-Timing": filled.timings.server_timing(),
-        "X-Model": f"{quote(engine.inpainter.info.name)}@{engine.inpainter.sha256[:12]}",
-    }
-    return Response(filled.data, headers=headers, media_type=filled.media_type)
+    return Response(filled.data, headers=answer_headers(engine, filled), media_type=filled.media_type)
 
 
-@router.get("/health", summary="State of the service", responses=_problem_docs(503))
-@router.get("/health/ready", summary="Can the service fill pictures?", responses=_problem_docs(503))
+@router.get("/health", summary="State of the service", responses=error_docs.describe("/health", 503))
+@router.get(
+    "/health/ready",
+    summary="Can the service fill pictures?",
+    responses=error_docs.describe("/health/ready", 503),
+)
 async def ready(engine: EngineDep, request: Request, response: Response) -> health.Health:
     """200 once the model has answered a tiny real inference; 503 with the reason otherwise."""
     response.headers["Cache-Control"] = "no-store"

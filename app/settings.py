@@ -13,6 +13,9 @@ LARGEST_SIDE = 16_383
 LARGEST_PIXELS = 89_000_000
 """Above this Pillow itself begins to refuse."""
 
+MOST_BATCH_ITEMS = 500
+"""With a mask for each, that is as many files as the parser of forms accepts."""
+
 
 class Settings(BaseSettings):
     """Each field is the environment variable INPAINT_ plus its name in capitals."""
@@ -49,6 +52,12 @@ class Settings(BaseSettings):
     )
     max_queued_requests: int = Field(
         default=64, ge=0, description="Requests that may wait for their turn; one more is answered with 429."
+    )
+    max_batch_items: int = Field(
+        default=32,
+        ge=1,
+        le=MOST_BATCH_ITEMS,
+        description="Most pictures of one POST /inpaint/batch; more is a 422.",
     )
     timeout_seconds: float = Field(
         default=60.0,

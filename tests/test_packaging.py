@@ -67,7 +67,9 @@ def test_the_service_needs_none_of_the_extras():
         "tensorboard",
         "torchvision",
         "httpx",
+        "openai",
         "pytest",
+        "requests",
     ]
     script = f"""
 import sys

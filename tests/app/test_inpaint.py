@@ -288,9 +288,8 @@ def test_openapi_declares_fields_limits_and_errors(client: TestClient) -> None:
     for status in set(responses) - {"200"}:
         assert set(responses[status]["content"]) == {"application/problem+json"}
         assert responses[status]["description"]
-    (form,) = (
-        schema for name, schema in document["components"]["schemas"].items() if name.startswith("Body_")
-    )
+    body = document["paths"]["/inpaint"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    form = document["components"]["schemas"][body["$ref"].rsplit("/")[-1]]
     assert form["required"] == ["image"]
     assert all(field["description"] for field in form["properties"].values())
     assert (form["properties"]["grow"]["minimum"], form["properties"]["grow"]["maximum"]) == (0, 256)

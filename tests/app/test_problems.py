@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from app.errors import AppError, QueueFullError
 from app.main import create_app
-from app.problems import KINDS, describe, find_kind
+from app.problems import KINDS, find_kind
 from app.settings import Settings
 from model_core.errors import ModelCoreError, SizeMismatchError
 
@@ -49,12 +49,6 @@ def test_names_are_unique() -> None:
     """A client can tell every kind from the others by its type."""
     names = [kind.name for kind in KINDS.values()]
     assert len(names) == len(set(names))
-
-
-@pytest.mark.parametrize("status", sorted({kind.status for kind in KINDS.values()} | {500}))
-def test_every_status_is_described(status: int) -> None:
-    """The documentation has words for every status of the table."""
-    assert describe(status)
 
 
 @pytest.fixture
