@@ -14,6 +14,7 @@ from PIL import Image
 from app import images, masks
 from app.errors import QueueFullError
 from app.settings import Settings
+from model_core import devices
 from model_core.inpainter import Inpainter
 from model_core.pictures import hole_from_mask, require_same_size
 
@@ -49,11 +50,19 @@ class Timings:
 
 @dataclass(frozen=True)
 class FilledPicture:
-    """The encoded answer and where its time went."""
+    """The encoded answer, where its time went, and which model filled it.
+
+    Attributes:
+        pixels: of the picture, holes or not.
+        batch_size: pictures that shared its inference.
+    """
 
     data: bytes
     media_type: str
     timings: Timings
+    model: str
+    pixels: int
+    batch_size: int = 1
 
 
 class Engine:
@@ -89,11 +98,16 @@ class Engine:
     def uptime_seconds(self) -> float:
         return time.monotonic() - self._started
 
+    def swap(self, inpainter: Inpainter) -> None:
+        """Serve `inpainter` from now on. A request that is in work keeps the model that it began with."""
+        self.inpainter = inpainter
+
     async def fill(self, request: FillRequest) -> FilledPicture:
         """Decode, fill and encode in a worker thread. Cancelled while it waits, a request leaves the line.
 
         Raises:
             QueueFullError: the line is full; nothing has been read.
+            OutOfMemoryError: there is too little memory for this picture.
             PictureError, MissingMaskError, InputError: the request cannot be filled.
         """
         return await asyncio.wrap_future(self._submit(request))
@@ -118,6 +132,10 @@ class Engine:
             self._admitted -= 1
 
     def _work(self, request: FillRequest, arrival: float) -> FilledPicture:
+        with devices.memory_errors_translated():
+            return self._fill(request, self.inpainter, arrival)
+
+    def _fill(self, request: FillRequest, inpainter: Inpainter, arrival: float) -> FilledPicture:
         timings = Timings()
         timings.seconds["queue"] = time.perf_counter() - arrival
         with timings.measure("decode"):
@@ -126,14 +144,16 @@ class Engine:
             self._device.acquire()
         try:
             with timings.measure("inference"):
-                filled = self.inpainter.inpaint(image, hole)
+                filled = inpainter.inpaint(image, hole)
         finally:
             self._device.release()
         with timings.measure("encode"):
             if request.mask is None:
                 masks.make_opaque(filled, hole)
             data = images.encode(filled, request.output_format, request.quality)
-        return FilledPicture(data, images.MEDIA_TYPES[request.output_format], timings)
+        media_type = images.MEDIA_TYPES[request.output_format]
+        model = f"{inpainter.info.name}@{inpainter.sha256[:12]}"
+        return FilledPicture(data, media_type, timings, model, filled.width * filled.height)
 
     def _read(self, request: FillRequest) -> tuple[Image.Image, masks.Hole]:
         image = images.decode(request.image, "image", self._limits)

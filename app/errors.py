@@ -12,7 +12,8 @@
     ├── UnsupportedMediaTypeError    the body is not a form
     ├── QueueFullError               too many requests are waiting
     ├── RequestTimeoutError          the answer was not ready in time
-    └── NotReadyError                no model is loaded
+    ├── NotReadyError                no model is loaded
+    └── DrainingError                the service is about to stop
 
 Each carries one sentence for the client, with the numbers; none quotes another library's exception.
 """
@@ -79,3 +80,7 @@ class RequestTimeoutError(AppError):
 
 class NotReadyError(AppError):
     """No model is loaded."""
+
+
+class DrainingError(AppError):
+    """The service is about to stop."""
