@@ -7,13 +7,16 @@ While it drains the service still answers everything, so that a load balancer ha
 stops it answers only what it has accepted, and refuses the rest with 503.
 """
 
+import asyncio
 import logging
 import time
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import DrainingError
+from app.problems import problem_response
 from app.records import OPERATOR_PATHS
 
 logger = logging.getLogger(__name__)
@@ -83,7 +86,11 @@ class DrainGate:
             await self._app(scope, receive, send)
             return
 
+        begun = False
+
         async def send_last(message: Message) -> None:
+            nonlocal begun
+            begun = True
             if message["type"] == "http.response.start" and self._lifecycle.draining:
                 MutableHeaders(scope=message)["Connection"] = "close"
             await send(message)
@@ -92,5 +99,11 @@ class DrainGate:
         self._lifecycle.requests_in_work += not too_late
         try:
             await self._app(scope, receive, send_last)
+        except asyncio.CancelledError:
+            if not self._lifecycle.draining or begun:
+                raise
+            # The server cuts off what is in work.
+            error = DrainingError("The service stopped before it could answer.")
+            await problem_response(Request(scope), error)(scope, receive, send_last)
         finally:
             self._lifecycle.requests_in_work -= not too_late

@@ -55,6 +55,10 @@ class Server(uvicorn.Server):
         if self.server_state.connections and not self.force_exit:
             await asyncio.sleep(LAST_REQUEST_SECONDS)
         await super().shutdown(sockets)
+        if self.force_exit:  # then uvicorn leaves what is in work, and the application, as they are
+            for task in self.server_state.tasks:
+                task.cancel()
+            await self.lifespan.shutdown()
 
     def _cut_off(self) -> None:
         if self._lifecycle.requests_in_work:

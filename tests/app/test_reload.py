@@ -2,7 +2,8 @@
 
 import asyncio
 import dataclasses
-import os
+import hashlib
+import io
 import signal
 import threading
 import time
@@ -15,12 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import torch
 from fastapi.testclient import TestClient
+from PIL import Image
 
-from app.main import create_app
-from app.reload import WatchedFile
+from app.engine import Engine, FillRequest
+from app.lifecycle import Lifecycle
+from app.main import create_app, load_inpainter
+from app.metrics import Metrics
+from app.reload import Reloader, WatchedFile
 from app.settings import Settings
 from model_core.checkpoint import CheckpointInfo, save_checkpoint
 from model_core.config import GeneratorConfig
@@ -55,23 +61,31 @@ class Reloadable:
     """An application, and the event that asks it to reload."""
 
     def __init__(self, settings: Settings) -> None:
-        self.wanted = asyncio.Event()
-        self.app = create_app(settings, reload_wanted=self.wanted)
+        self._settings = settings
+        self.serve(None)
+
+    def serve(self, inpainter: Inpainter | None) -> None:
+        self._wanted = asyncio.Event()
+        self._app = create_app(self._settings, inpainter, reload_wanted=self._wanted)
 
     @contextmanager
     def client(self) -> Iterator[TestClient]:
-        with TestClient(self.app) as self._client:
+        with TestClient(self._app) as self._client:
+            self._seen = self.health()["last_reload"]
             yield self._client
 
     def reload(self) -> dict[str, Any]:
         """Ask for a reload, and wait for what /health says of it."""
-        before = self.health()["last_reload"]
         assert self._client.portal
-        self._client.portal.call(self.wanted.set)
+        self._client.portal.call(self._wanted.set)
+        return self.wait_for_reload()
+
+    def wait_for_reload(self) -> dict[str, Any]:
         deadline = time.monotonic() + 20
-        while (last := self.health()["last_reload"]) == before:
+        while (last := self.health()["last_reload"]) == self._seen:
             assert time.monotonic() < deadline
             time.sleep(0.02)
+        self._seen = last
         return dict(last)
 
     def health(self) -> dict[str, Any]:
@@ -145,30 +159,181 @@ def test_a_bad_checkpoint_changes_nothing(
     assert not told[0].exc_info
 
 
+class Failing:
+    """Loads a model once, and fails from then on in a way that no error of ours describes."""
+
+    def __init__(self, fail: Callable[[], object]) -> None:
+        self._fail = fail
+
+    def __call__(self, settings: Settings) -> Inpainter:
+        self._fail()
+        raise AssertionError("the failure did not happen")
+
+
+def absurd_allocation() -> torch.Tensor:
+    return torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def missing_operator() -> object:
+    return torch.ops.aten.no_such_operator
+
+
+@pytest.mark.parametrize(
+    ("fail", "reason", "traceback"),
+    [(absurd_allocation, "not enough memory", False), (missing_operator, "the log says why", True)],
+)
 def test_an_unexpected_failure_does_not_end_reloading(
-    settings: Settings, checkpoint: Path, caplog: pytest.LogCaptureFixture
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    fail: Callable[[], object],
+    reason: str,
+    traceback: bool,
 ) -> None:
-    """Whatever a new model raises goes to the log with its traceback, and the next reload works."""
-    os.chmod(checkpoint, 0o600)
-    reloadable = Reloadable(settings.model_copy(update={"checkpoint": checkpoint}))
-    with reloadable.client():
-        good, settings_of_reload = checkpoint.read_bytes(), reloadable.app
-        assert settings_of_reload
-        checkpoint.write_bytes(good)
-        assert reloadable.reload()["outcome"] == "ok"
+    """Whatever loading raises, the old model serves; only what nobody foresaw brings a traceback."""
+    old = load_inpainter(settings)
+    engine = Engine(old, settings)
+    metrics = Metrics(Lifecycle(0, 0))
+    reloader = Reloader(settings, Failing(fail), engine, metrics, asyncio.Event())
+    asyncio.run(reloader.reload())
+    assert reloader.last is not None
+    assert reloader.last.outcome == "failed"
+    assert reason in str(reloader.last.reason)
+    assert engine.inpainter is old
+    assert [bool(line.exc_info) for line in caplog.records] == [traceback]
+    engine.close()
 
 
 def test_a_replaced_model_is_freed(reloadable: Reloadable, checkpoint: Path, settings: Settings) -> None:
-    """Nothing holds the old model, the first one neither, once its last request is answered."""
-    inpainter = Inpainter.from_checkpoint(checkpoint, device="cpu", precision="fp32")
+    """Nothing holds the old model once its last request is answered, not even the first one."""
+    inpainter = load_inpainter(settings.model_copy(update={"checkpoint": checkpoint}))
     old = weakref.ref(inpainter)
-    wanted = asyncio.Event()
-    reloadable.wanted = wanted
-    reloadable.app = create_app(
-        settings.model_copy(update={"checkpoint": checkpoint}), inpainter, reload_wanted=wanted
-    )
+    reloadable.serve(inpainter)
     del inpainter
-    with reloadable.client():
+    with reloadable.client() as client:
+        assert client.get("/health").status_code == 200
         assert old() is not None
         reloadable.reload()
         assert old() is None
+
+
+def test_a_request_keeps_the_model_that_it_began_with(
+    settings: Settings, checkpoint: Path, files: dict[str, bytes]
+) -> None:
+    """A swap in the middle of an inference changes the next answer, not this one."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Paused(Inpainter):
+        def inpaint(self, image: Image.Image, hole: np.ndarray) -> Image.Image:
+            begun.set()
+            assert go_on.wait(timeout=20)
+            return super().inpaint(image, hole)
+
+    slow = Paused.from_checkpoint(checkpoint, device="cpu", precision="fp32")
+    new = load_inpainter(settings)
+    engine = Engine(slow, settings)
+
+    def request() -> FillRequest:
+        return FillRequest(io.BytesIO(files["image"]), io.BytesIO(files["mask"]), "white", 0, "png", 95)
+
+    async def scenario() -> list[str]:
+        first = asyncio.create_task(engine.fill(request()))
+        await asyncio.to_thread(begun.wait)
+        engine.swap(new)
+        go_on.set()
+        return [(await first).model, (await engine.fill(request())).model]
+
+    models = asyncio.run(scenario())
+    engine.close()
+    assert [model.split("@")[0] for model in models] == ["first", "tiny"]
+
+
+def test_a_watched_file_is_new_once_it_is_settled(checkpoint: Path) -> None:
+    """Not while it may be half written, not twice, not when it is gone, not if its bytes serve already."""
+    watched = WatchedFile(checkpoint)
+    serving = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+
+    def looks(count: int) -> list[bool]:
+        return [watched.is_new(serving) for _ in range(count)]
+
+    assert looks(3) == [False, False, False]
+    write(checkpoint, "second")
+    assert looks(4) == [False, True, False, False]
+    checkpoint.unlink()
+    assert looks(2) == [False, False]
+    write(checkpoint, "first")
+    assert looks(3) == [False, False, False]
+
+
+def test_a_file_that_was_replaced_before_the_first_look_is_new(checkpoint: Path) -> None:
+    """What changed while the service was still loading is not overlooked."""
+    watched = WatchedFile(checkpoint)
+    assert [watched.is_new("0" * 64) for _ in range(3)] == [False, True, False]
+
+
+def test_a_watching_service_follows_its_file(settings: Settings, checkpoint: Path) -> None:
+    """Half a file is refused, the whole one is served, without a signal."""
+    watching = Reloadable(settings.model_copy(update={"checkpoint": checkpoint, "watch_checkpoint": 0.05}))
+    with watching.client():
+        good = checkpoint.read_bytes()
+        write(checkpoint, "second")
+        assert watching.wait_for_reload()["outcome"] == "ok"
+        whole = checkpoint.read_bytes()
+        assert whole != good
+        checkpoint.write_bytes(good[: len(good) // 2])
+        assert watching.wait_for_reload()["outcome"] == "failed"
+        with open(checkpoint, "ab") as file:
+            file.write(good[len(good) // 2 :])
+        assert watching.wait_for_reload()["outcome"] == "ok"
+        assert watching.health()["model"]["name"] == "first"
+
+
+def reload_under_load(service: Any, checkpoint: Path, files: dict[str, bytes], swaps: int) -> Counter[str]:
+    """Who answered eight clients that ask without a pause while good and broken checkpoints take turns."""
+    answers: Counter[str] = Counter()
+    over = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(timeout=60) as client:
+            while not over.is_set():
+                response = client.post(f"{service.url}/inpaint", files=files)
+                answers[
+                    response.headers["x-model"] if response.is_success else str(response.status_code)
+                ] += 1
+
+    def reload(outcome: str) -> None:
+        before = httpx.get(f"{service.url}/health").json()["last_reload"]
+        service.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 30
+        while (last := httpx.get(f"{service.url}/health").json()["last_reload"]) == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert last["outcome"] == outcome
+
+    with ThreadPoolExecutor(8) as clients:
+        asking = [clients.submit(ask) for _ in range(8)]
+        try:
+            for swap in range(swaps):
+                write(checkpoint, f"swap-{swap}")
+                reload("ok")
+                break_file(checkpoint)
+                reload("failed")
+        finally:
+            over.set()
+    for client in asking:
+        client.result()
+    return answers
+
+
+@pytest.mark.parametrize("swaps", [3, pytest.param(20, marks=pytest.mark.long)])
+def test_reloading_under_load_loses_no_request(
+    run_service: RunService, checkpoint: Path, files: dict[str, bytes], swaps: int
+) -> None:
+    """Every request is filled, by one of the good models, while good and broken checkpoints take turns."""
+    with run_service(checkpoint=checkpoint) as service:
+        answers = reload_under_load(service, checkpoint, files, swaps)
+        metrics = httpx.get(f"{service.url}/metrics").text
+    print(f"{swaps} swaps and {swaps} broken files: {answers.total()} requests, {len(answers)} models")
+    assert {name.split("@")[0] for name in answers} <= {"first", *(f"swap-{swap}" for swap in range(swaps))}
+    assert len(answers) > 1
+    assert f'inpaint_reloads_total{{outcome="ok"}} {swaps}.0' in metrics
+    assert f'inpaint_reloads_total{{outcome="failed"}} {swaps}.0' in metrics
