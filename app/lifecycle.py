@@ -95,8 +95,9 @@ class DrainGate:
                 MutableHeaders(scope=message)["Connection"] = "close"
             await send(message)
 
-        too_late = scope["state"]["too_late"] = self._lifecycle.stopping
-        self._lifecycle.requests_in_work += not too_late
+        scope["state"]["too_late"] = self._lifecycle.stopping
+        weight = 0 if self._lifecycle.stopping else 1  # nobody waits for what will be refused
+        self._lifecycle.requests_in_work += weight
         try:
             await self._app(scope, receive, send_last)
         except asyncio.CancelledError:
@@ -106,4 +107,4 @@ class DrainGate:
             error = DrainingError("The service stopped before it could answer.")
             await problem_response(Request(scope), error)(scope, receive, send_last)
         finally:
-            self._lifecycle.requests_in_work -= not too_late
+            self._lifecycle.requests_in_work -= weight

@@ -18,7 +18,6 @@ from model_core.errors import ModelCoreError
 
 logger = logging.getLogger(__name__)
 
-
 LAST_REQUEST_SECONDS = 0.5
 """What an open connection gets to send a request in that is then refused, rather than lost."""
 
