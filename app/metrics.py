@@ -36,7 +36,7 @@ class Metrics:
         self._request_seconds = Histogram(
             "inpaint_request_duration_seconds",
             "From a request's head to its answer's end.",
-            ("path",),
+            ("path", "outcome"),
             buckets=_SECONDS,
             registry=registry,
         )
@@ -96,7 +96,7 @@ class Metrics:
         """Count a request that is over."""
         status = str(record.status or "")
         self._requests.labels(record.method, record.path, status, record.problem, record.outcome).inc()
-        self._request_seconds.labels(record.path).observe(record.seconds)
+        self._request_seconds.labels(record.path, record.outcome).observe(record.seconds)
         self._pixels.inc(record.pixels)
         for fill in record.fills:
             self._batch_size.observe(fill.batch_size)

@@ -49,9 +49,9 @@ def test_a_filled_picture_is_counted(fresh: TestClient, files: dict[str, bytes])
     assert fresh.post("/inpaint", files=files).status_code == 200
     found = samples(fresh)
     assert counted(fresh) == {"method=POST outcome=answered path=/inpaint problem= status=200": 1}
-    assert found["inpaint_request_duration_seconds_count path=/inpaint"] == 1
+    assert found["inpaint_request_duration_seconds_count outcome=answered path=/inpaint"] == 1
     stages = [found[f"inpaint_stage_duration_seconds_sum stage={stage}"] for stage in STAGES]
-    assert 0 < sum(stages) <= found["inpaint_request_duration_seconds_sum path=/inpaint"]
+    assert 0 < sum(stages) <= found["inpaint_request_duration_seconds_sum outcome=answered path=/inpaint"]
     assert all(found[f"inpaint_stage_duration_seconds_count stage={stage}"] == 1 for stage in STAGES)
     assert found["inpaint_pixels_total"] == 64 * 96
     assert (found["inpaint_batch_size_count"], found["inpaint_batch_size_sum"]) == (1, 1)
