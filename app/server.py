@@ -14,6 +14,7 @@ from app import logs
 from app.lifecycle import Lifecycle
 from app.main import create_app, load_inpainter
 from app.settings import Settings
+from model_core import devices
 from model_core.errors import ModelCoreError
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,8 @@ def serve() -> None:
         signal.signal(signal.SIGHUP, lambda _, __: reload_wanted.set())
     try:
         # Before uvicorn, which would wrap the one sentence that a bad checkpoint deserves into a traceback.
-        app = create_app(settings, load_inpainter(settings), lifecycle, reload_wanted)
+        with devices.memory_errors_translated():
+            app = create_app(settings, load_inpainter(settings), lifecycle, reload_wanted)
     except ModelCoreError as error:
         sys.exit(f"The service cannot start: {error}")
     config = uvicorn.Config(
