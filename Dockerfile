@@ -37,7 +37,8 @@ ARG PIP_NO_INDEX=""
 RUN pip install ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} -c constraints.txt '.[training]'
 
 FROM base AS runtime
-# No pip: nothing is installed any more. A volume that is first mounted at /checkpoints takes over its owner.
+# Nothing is installed any more, so pip goes. A volume that is first mounted at /checkpoints takes over that
+# folder's owner.
 RUN rm -rf /usr/local/lib/python3*/site-packages/pip* /usr/local/bin/pip* \
  && useradd --uid 10001 --user-group --home-dir /tmp --no-create-home --shell /usr/sbin/nologin inpaint \
  && install -d -o inpaint -g inpaint /checkpoints

@@ -118,7 +118,7 @@ async def inpaint(engine: EngineDep, fill_request: FillRequestDep, request: Requ
     note_fill(request, filled)
     headers = {
         "Server-Timing": filled.timings.server_timing(),
-        "X-Model": quote(filled.model, safe="@"),
+        "X-Model": quote(filled.model, safe="/@"),
     }
     return Response(filled.data, headers=headers, media_type=filled.media_type)
 
