@@ -8,11 +8,13 @@
 #   - else the index that pip is set to answers, on Linux with CUDA and several gigabytes.
 # With all wheels in wheels/ and --build-arg PIP_NO_INDEX=1, nothing is downloaded.
 
-FROM python:3.12-slim AS build
+FROM python:3.12.12-slim-bookworm AS base
+
+FROM base AS build
 ARG TORCH_INDEX_URL=""
 ARG TORCH_VERSION=""
 ARG PIP_NO_INDEX=""
-ENV PATH=/opt/venv/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_FIND_LINKS=/src/wheels
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_FIND_LINKS=/src/wheels PIP_PYTHON=/opt/venv/bin/python
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /src
 # A pattern, since wheels/ may be absent.
@@ -21,7 +23,7 @@ COPY constraints.txt wheel[s] wheels/
 RUN version="${TORCH_VERSION:-$(find wheels -name 'torch-*.whl' | head -n 1 | cut -d - -f 2)}" \
  && mv wheels/constraints.txt . \
  && if [ -n "$version" ]; then sed -i -e "s/^torch==.*/torch==$version/" -e '/^torchvision==/d' constraints.txt; fi \
- && python -m venv /opt/venv \
+ && python -m venv --without-pip /opt/venv \
  && pip install ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} -c constraints.txt torch
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
@@ -34,9 +36,11 @@ ARG TORCH_INDEX_URL=""
 ARG PIP_NO_INDEX=""
 RUN pip install ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} -c constraints.txt '.[training]'
 
-FROM python:3.12-slim AS runtime
-# A volume that is first mounted at /checkpoints takes over this folder's owner.
-RUN useradd --uid 10001 --user-group --home-dir /tmp --no-create-home --shell /usr/sbin/nologin inpaint \
+FROM base AS runtime
+# Nothing is installed any more, so pip goes. A volume that is first mounted at /checkpoints takes over that
+# folder's owner.
+RUN rm -rf /usr/local/lib/python3*/site-packages/pip* /usr/local/bin/pip* \
+ && useradd --uid 10001 --user-group --home-dir /tmp --no-create-home --shell /usr/sbin/nologin inpaint \
  && install -d -o inpaint -g inpaint /checkpoints
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 HOME=/tmp
 WORKDIR /tmp
@@ -48,6 +52,10 @@ ENTRYPOINT ["python", "-m", "training"]
 CMD ["--help"]
 
 FROM runtime AS service
+LABEL org.opencontainers.image.title="Inpainting server" \
+      org.opencontainers.image.description="Fills damaged or unwanted parts of photographs over HTTP" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/venv /opt/venv
 ENV INPAINT_HOST=0.0.0.0 INPAINT_PORT=8000
 EXPOSE 8000

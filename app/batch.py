@@ -15,6 +15,7 @@ from app import problems
 from app.engine import Engine, FilledPicture, FillRequest
 from app.error_bodies import ProblemDetails
 from app.errors import QueueFullError, RequestTimeoutError
+from app.records import note_fill
 from app.zips import ZipStream
 
 OUTCOMES_FILE = "outcomes.json"
@@ -111,6 +112,7 @@ async def _fill_one(
     except Exception as error:
         # Even an unexpected one is this picture's own; it is logged where it is explained.
         return _failure(item, request, error), None
+    note_fill(request, filled)
     milliseconds = {stage: round(1000 * seconds, 1) for stage, seconds in filled.timings.seconds.items()}
     return Outcome(index=item.index, status=200, file=item.file_name, milliseconds=milliseconds), filled
 

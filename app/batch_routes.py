@@ -66,7 +66,7 @@ def create_router(settings: Settings) -> APIRouter:
         others are filled all the same. The answer is sent while it is made."""
         engine.require_room()
         content = zip_of(items, engine, request, settings.timeout_seconds)
-        return StreamingResponse(content, headers=model_header(engine), media_type=MEDIA_TYPE)
+        return StreamingResponse(content, headers=model_header(engine.model), media_type=MEDIA_TYPE)
 
     return router
 

@@ -79,7 +79,7 @@ def cli() -> None:
 @_with(_MODEL_OPTIONS)
 def serve(**options: Any) -> None:
     """Serve over HTTP until SIGTERM or Ctrl+C."""
-    from app.__main__ import main as run_service
+    from app.server import serve as run_service
 
     run_service(**_given(options))
 

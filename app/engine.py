@@ -14,6 +14,7 @@ from PIL import Image
 from app import images, masks
 from app.errors import QueueFullError
 from app.settings import Settings
+from model_core import devices
 from model_core.inpainter import Inpainter
 from model_core.pictures import require_same_size
 
@@ -51,11 +52,19 @@ class Timings:
 
 @dataclass(frozen=True)
 class FilledPicture:
-    """The encoded answer and where its time went."""
+    """The encoded answer, where its time went, and which model filled it.
+
+    Attributes:
+        pixels: of the picture, holes or not.
+        batch_size: pictures that shared its inference.
+    """
 
     data: bytes
     media_type: str
     timings: Timings
+    model: str
+    pixels: int
+    batch_size: int = 1
 
 
 class Engine:
@@ -78,6 +87,11 @@ class Engine:
         self._started = time.monotonic()
 
     @property
+    def model(self) -> str:
+        """The model that serves: its name and the start of its checkpoint's SHA-256."""
+        return _model_name(self.inpainter)
+
+    @property
     def running(self) -> int:
         """Requests in work."""
         return min(self._admitted, self._max_concurrency)
@@ -91,11 +105,16 @@ class Engine:
     def uptime_seconds(self) -> float:
         return time.monotonic() - self._started
 
+    def swap(self, inpainter: Inpainter) -> None:
+        """Serve `inpainter` from now on. A request that is in work keeps the model that it began with."""
+        self.inpainter = inpainter
+
     async def fill(self, request: FillRequest) -> FilledPicture:
         """Decode, fill and encode in a worker thread. Cancelled while it waits, a request leaves the line.
 
         Raises:
             QueueFullError: the line is full; nothing has been read.
+            OutOfMemoryError: there is too little memory for this picture.
             PictureError, MissingMaskError, InputError: the request cannot be filled.
         """
         return await asyncio.wrap_future(self._submit(request))
@@ -124,6 +143,10 @@ class Engine:
             self._admitted -= 1
 
     def _work(self, request: FillRequest, arrival: float) -> FilledPicture:
+        with devices.memory_errors_translated():
+            return self._fill(request, self.inpainter, arrival)
+
+    def _fill(self, request: FillRequest, inpainter: Inpainter, arrival: float) -> FilledPicture:
         timings = Timings()
         timings.seconds["queue"] = time.perf_counter() - arrival
         with timings.measure("decode"):
@@ -132,14 +155,15 @@ class Engine:
             self._device.acquire()
         try:
             with timings.measure("inference"):
-                filled = self.inpainter.inpaint(image, hole)
+                filled = inpainter.inpaint(image, hole)
         finally:
             self._device.release()
         with timings.measure("encode"):
             if request.mask is None:
                 masks.make_opaque(filled, hole)
             data = images.encode(filled, request.output_format, request.quality)
-        return FilledPicture(data, images.MEDIA_TYPES[request.output_format], timings)
+        media_type = images.MEDIA_TYPES[request.output_format]
+        return FilledPicture(data, media_type, timings, _model_name(inpainter), filled.width * filled.height)
 
     def _read(self, request: FillRequest) -> tuple[Image.Image, masks.Hole]:
         image = images.decode(request.image, "image", self._limits)
@@ -152,3 +176,7 @@ class Engine:
             hole = masks.hole_of(mask, request.mask_polarity)
             require_same_size(image, hole)
         return image, masks.grow(hole, request.grow_pixels)
+
+
+def _model_name(inpainter: Inpainter) -> str:
+    return f"{inpainter.info.name}@{inpainter.sha256[:12]}"

@@ -14,7 +14,8 @@
     ├── BadJsonError                 the body is not the JSON that is expected
     ├── QueueFullError               too many requests are waiting
     ├── RequestTimeoutError          the answer was not ready in time
-    └── NotReadyError                no model is loaded
+    ├── NotReadyError                no model is loaded
+    └── DrainingError                the service is about to stop
 
 Each carries one sentence for the client, with the numbers; none quotes another library's exception.
 """
@@ -89,3 +90,7 @@ class RequestTimeoutError(AppError):
 
 class NotReadyError(AppError):
     """No model is loaded."""
+
+
+class DrainingError(AppError):
+    """The service is about to stop."""

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from app.engine import Engine
+from app.reload import LastReload
 
 
 class ModelHealth(BaseModel):
@@ -32,6 +33,7 @@ class Health(BaseModel):
     device: str
     precision: str
     queue: QueueHealth
+    last_reload: LastReload | None = Field(description="Null if the first checkpoint still serves.")
     uptime_seconds: float
     version: str
 
@@ -42,7 +44,7 @@ class Alive(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-def report(engine: Engine, version: str) -> Health:
+def report(engine: Engine, last_reload: LastReload | None, version: str) -> Health:
     """The state of a service with a loaded model."""
     inpainter = engine.inpainter
     return Health(
@@ -55,6 +57,7 @@ def report(engine: Engine, version: str) -> Health:
         device=inpainter.device_names,
         precision=inpainter.precision_name,
         queue=QueueHealth(running=engine.running, waiting=engine.waiting, capacity=engine.max_queued),
+        last_reload=last_reload,
         uptime_seconds=round(engine.uptime_seconds, 3),
         version=version,
     )

@@ -1,5 +1,6 @@
 """Puts the application together."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import metadata
@@ -11,7 +12,11 @@ from starlette.concurrency import run_in_threadpool
 from app import batch_routes, problems
 from app.adapters import iopaint, openai
 from app.engine import Engine
+from app.lifecycle import DrainGate, Lifecycle
 from app.limits import RequestLimits
+from app.metrics import Metrics
+from app.records import RequestRecords
+from app.reload import Reloader
 from app.routes import router
 from app.settings import Settings
 from app.tracing import RequestId
@@ -22,6 +27,7 @@ class State(TypedDict):
     """What lifespan hands to the requests."""
 
     engine: Engine
+    reloader: Reloader
 
 
 def load_inpainter(settings: Settings) -> Inpainter:
@@ -36,25 +42,45 @@ def load_inpainter(settings: Settings) -> Inpainter:
     )
 
 
-def create_app(settings: Settings | None = None, inpainter: Inpainter | None = None) -> FastAPI:
-    """The service. Unless given, settings come from the environment and the model from its checkpoint."""
+def create_app(
+    settings: Settings | None = None,
+    inpainter: Inpainter | None = None,
+    lifecycle: Lifecycle | None = None,
+    reload_wanted: asyncio.Event | None = None,
+) -> FastAPI:
+    """The service. Unless given, settings come from the environment and the model from its checkpoint.
+
+    `lifecycle` is told when the process is to stop, `reload_wanted` is set to have the checkpoint reloaded.
+    """
     settings = settings or Settings()
+    lifecycle = lifecycle or Lifecycle(settings.drain_seconds, settings.grace_seconds)
+    reload_wanted = reload_wanted or asyncio.Event()
+    metrics = Metrics(lifecycle)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        model = inpainter if inpainter is not None else await run_in_threadpool(load_inpainter, settings)
+        nonlocal inpainter
+        if inpainter is None:
+            inpainter = await run_in_threadpool(load_inpainter, settings)
+        engine = Engine(inpainter, settings)
+        inpainter = None  # the engine alone holds the model, so that a reload frees it
         # Nothing is served before one real inference has succeeded.
-        await run_in_threadpool(model.warm_up)
-        engine = Engine(model, settings)
+        await run_in_threadpool(engine.inpainter.warm_up)
+        metrics.attach(engine)
+        reloader = Reloader(settings, load_inpainter, engine, metrics, reload_wanted)
+        reloading = asyncio.create_task(reloader.run())
         try:
-            yield {"engine": engine}
+            yield {"engine": engine, "reloader": reloader}
         finally:
+            reloading.cancel()
             await run_in_threadpool(engine.close)
 
     package = metadata("inpainting-server")
     app = FastAPI(
         title="Inpainting server", summary=package["Summary"], version=package["Version"], lifespan=lifespan
     )
+    app.state.lifecycle = lifecycle
+    app.state.metrics = metrics
     app.include_router(router)
     app.include_router(batch_routes.create_router(settings))
     app.include_router(openai.router)
@@ -64,5 +90,7 @@ def create_app(settings: Settings | None = None, inpainter: Inpainter | None = N
     app.add_middleware(
         RequestLimits, max_request_bytes=settings.max_request_bytes, timeout_seconds=settings.timeout_seconds
     )
+    app.add_middleware(DrainGate, lifecycle=lifecycle)
+    app.add_middleware(RequestRecords, observe=metrics.observe)
     app.add_middleware(RequestId)
     return app

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from app import errors
 from app.error_bodies import IOPaintErrorBody, OpenAIErrorBody, ProblemDetails
+from app.logs import with_fields
 from model_core import errors as model_errors
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Kind:
 
 
 _NO_ANSWER = "The model of this service gave no usable answer to this picture."
+_NO_MEMORY = "There was not enough memory for this picture; try again later, or with a smaller one."
 _MODEL_UNAVAILABLE = "The model of this service cannot be used at the moment."
 
 KINDS: Mapping[type[Exception], Kind] = {
@@ -57,6 +59,10 @@ KINDS: Mapping[type[Exception], Kind] = {
     errors.QueueFullError: Kind(429, "queue-full", "Too many requests are waiting", headers=RETRY_SOON),
     model_errors.InferenceError: Kind(500, "inference", "The model failed", _NO_ANSWER),
     errors.NotReadyError: Kind(503, "not-ready", "The service is not ready", headers=RETRY_SOON),
+    errors.DrainingError: Kind(503, "draining", "The service is stopping", headers=RETRY_SOON),
+    model_errors.OutOfMemoryError: Kind(
+        503, "out-of-memory", "There is not enough memory", _NO_MEMORY, RETRY_SOON
+    ),
     model_errors.ConfigError: Kind(503, "bad-model", "The model is unusable", _MODEL_UNAVAILABLE),
     model_errors.CheckpointError: Kind(503, "bad-checkpoint", "The model is unusable", _MODEL_UNAVAILABLE),
     model_errors.DeviceError: Kind(503, "bad-device", "The model is unusable", _MODEL_UNAVAILABLE),
@@ -135,14 +141,15 @@ def explain(request: Request, error: Exception) -> tuple[Kind, ProblemDetails]:
     if isinstance(error, RequestValidationError):
         return _field_problems(request, error)
     if kind := find_kind(type(error)):
-        if kind.status >= 500:
-            logger.error("request %s: %s", _request_id(request), error)
+        if kind.detail:  # the log says what the answer does not
+            logger.error("%s: %s", kind.title, error, extra=with_fields(request_id=_request_id(request)))
         return _problem(request, kind, kind.detail or str(error))
     if isinstance(error, HTTPException):
         title = HTTPStatus(error.status_code).phrase
         kind = Kind(error.status_code, "", title, headers=error.headers or {})
         return _problem(request, kind, HTTP_DETAILS.get(error.status_code, title))
-    logger.error("request %s failed with an unexpected %s", _request_id(request), type(error).__name__)
+    fields = with_fields(request_id=_request_id(request))
+    logger.error("an unexpected %s", type(error).__name__, extra=fields)
     return _problem(request, Kind(500, "", HTTPStatus(500).phrase), UNEXPECTED)
 
 
@@ -188,4 +195,5 @@ def _request_id(request: Request) -> str:
 def _problem(
     request: Request, kind: Kind, detail: str, fields: list[dict[str, str]] | None = None
 ) -> tuple[Kind, ProblemDetails]:
+    request.state.problem = kind.name or "about:blank"
     return kind, build(kind, detail, request.url.path, _request_id(request), fields)

@@ -1,24 +1,40 @@
-"""The HTTP contract: POST /inpaint and the health checks."""
+"""The HTTP contract: POST /inpaint, the health checks and the metrics."""
 
 from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, cast
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
+from fastapi.responses import PlainTextResponse
 
-from app import error_docs, health, images
+from app import error_docs, health, images, metrics
 from app.defaults import DEFAULT_QUALITY, MAX_GROW_PIXELS
 from app.engine import Engine, FilledPicture, FillRequest
-from app.errors import NotReadyError, UnsupportedMediaTypeError
+from app.errors import DrainingError, NotReadyError, UnsupportedMediaTypeError
+from app.lifecycle import Lifecycle
+from app.metrics import Metrics
+from app.records import note_fill
 
 router = APIRouter()
 
 
 def get_engine(request: Request) -> Engine:
-    """The engine that lifespan made."""
+    """The engine that lifespan made, unless the request came after the service began to stop."""
     engine = getattr(request.state, "engine", None)
     if engine is None:
         raise NotReadyError("The model is not loaded yet.")
+    if getattr(request.state, "too_late", False):
+        raise DrainingError("The service is stopping and takes no more requests.")
     return cast(Engine, engine)
+
+
+def get_lifecycle(request: Request) -> Lifecycle:
+    """Where this application stands between its start and its end."""
+    return cast(Lifecycle, request.app.state.lifecycle)
+
+
+def get_metrics(request: Request) -> Metrics:
+    """The metrics of this application."""
+    return cast(Metrics, request.app.state.metrics)
 
 
 def require_form(request: Request) -> None:
@@ -80,17 +96,19 @@ def read_form(
 
 
 EngineDep = Annotated[Engine, Depends(get_engine)]
+LifecycleDep = Annotated[Lifecycle, Depends(get_lifecycle)]
+MetricsDep = Annotated[Metrics, Depends(get_metrics)]
 FillRequestDep = Annotated[FillRequest, Depends(read_form)]
 
 
-def model_header(engine: Engine) -> dict[str, str]:
+def model_header(model: str) -> dict[str, str]:
     """The header that names the checkpoint."""
-    return {"X-Model": f"{quote(engine.inpainter.info.name)}@{engine.inpainter.sha256[:12]}"}
+    return {"X-Model": quote(model, safe="/@")}
 
 
-def answer_headers(engine: Engine, filled: FilledPicture) -> dict[str, str]:
+def answer_headers(filled: FilledPicture) -> dict[str, str]:
     """What the headers of a filled picture's answer tell: its model, and where its time went."""
-    return {"Server-Timing": filled.timings.server_timing(), **model_header(engine)}
+    return {"Server-Timing": filled.timings.server_timing(), **model_header(filled.model)}
 
 
 _TEXT_HEADER = {"schema": {"type": "string"}}
@@ -119,10 +137,11 @@ _INPAINT_DOCS: dict[int | str, dict[str, Any]] = {
     responses=_INPAINT_DOCS,
     dependencies=[Depends(require_form)],
 )
-async def inpaint(engine: EngineDep, fill_request: FillRequestDep) -> Response:
+async def inpaint(engine: EngineDep, fill_request: FillRequestDep, request: Request) -> Response:
     """Fill what the mask marks and keep the rest. EXIF orientation is applied; EXIF and ICC profile stay."""
     filled = await engine.fill(fill_request)
-    return Response(filled.data, headers=answer_headers(engine, filled), media_type=filled.media_type)
+    note_fill(request, filled)
+    return Response(filled.data, headers=answer_headers(filled), media_type=filled.media_type)
 
 
 @router.get("/health", summary="State of the service", responses=error_docs.describe("/health", 503))
@@ -131,10 +150,13 @@ async def inpaint(engine: EngineDep, fill_request: FillRequestDep) -> Response:
     summary="Can the service fill pictures?",
     responses=error_docs.describe("/health/ready", 503),
 )
-async def ready(engine: EngineDep, request: Request, response: Response) -> health.Health:
-    """200 once the model has answered a tiny real inference; 503 with the reason otherwise."""
+async def ready(
+    engine: EngineDep, lifecycle: LifecycleDep, request: Request, response: Response
+) -> health.Health:
+    """200 from the model's first real inference until the service is told to stop; else 503 and why."""
+    lifecycle.require_serving()
     response.headers["Cache-Control"] = "no-store"
-    return health.report(engine, request.app.version)
+    return health.report(engine, request.state.reloader.last, request.app.version)
 
 
 @router.get("/health/live", summary="Does the process answer?")
@@ -142,3 +164,11 @@ async def live(response: Response) -> health.Alive:
     """200 as long as the process answers at all."""
     response.headers["Cache-Control"] = "no-store"
     return health.Alive()
+
+
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse)
+async def show_metrics(app_metrics: MetricsDep) -> Response:
+    """Requests by outcome, the line, the time of each stage, memory, the model, and reloads."""
+    return Response(
+        app_metrics.render(), media_type=metrics.MEDIA_TYPE, headers={"Cache-Control": "no-store"}
+    )

@@ -69,3 +69,21 @@ class Settings(BaseSettings):
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
         default="info", description="Least severe messages that are logged to stderr."
     )
+    log_format: Literal["json", "text"] = Field(
+        default="json", description="How log lines are written: json for machines, text for people."
+    )
+    drain_seconds: float = Field(
+        default=1.0,
+        ge=0,
+        description="After SIGTERM, how long requests are still accepted while readiness already fails.",
+    )
+    grace_seconds: float = Field(
+        default=60.0,
+        ge=0,
+        description="After that, how long requests in work may take to finish; what is left is cut off.",
+    )
+    watch_checkpoint: float = Field(
+        default=0.0,
+        ge=0,
+        description="Seconds between looks at the checkpoint file, to serve a new one; 0 = only on SIGHUP.",
+    )

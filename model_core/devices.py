@@ -1,10 +1,12 @@
 """Which device the generator runs on, and in which precision."""
 
-from collections.abc import Mapping
+import contextlib
+import traceback
+from collections.abc import Iterator, Mapping
 
 import torch
 
-from model_core.errors import DeviceError
+from model_core.errors import DeviceError, OutOfMemoryError
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -78,3 +80,36 @@ def _fast_precision(device: torch.device) -> torch.dtype:
 def computes_bf16(capabilities: Mapping[str, object]) -> bool:
     """Whether a CPU with these capabilities (`torch.cpu.get_capabilities`) multiplies bfloat16 natively."""
     return any(capabilities.get(flag) for flag in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16"))
+
+
+@contextlib.contextmanager
+def memory_errors_translated() -> Iterator[None]:
+    """Turn what Python, NumPy and torch raise when memory runs out into one error, and free what is unused.
+
+    Raises:
+        OutOfMemoryError: the block needed more memory than there is. What it had allocated is free again.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        # The frames that failed would hold their tensors for as long as anyone holds the error.
+        traceback.clear_frames(error.__traceback__)
+        _empty_caches()
+        raise OutOfMemoryError("there is not enough free memory on the device or the host") from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch has a class for accelerators only; its CPU allocator and MPS raise a bare RuntimeError."""
+    texts = ("DefaultCPUAllocator", "not enough memory", "MPS backend out of memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        text in str(error) for text in texts
+    )
+
+
+def _empty_caches() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()

@@ -5,6 +5,7 @@
     ├── CheckpointError        a checkpoint file that is missing, damaged or of another format
     ├── DeviceError            a device or precision that this machine does not offer
     ├── InferenceError         the generator computed values that are not finite
+    ├── OutOfMemoryError       the machine or its accelerator has too little free memory
     └── InputError             an image and mask that cannot be inpainted
         ├── SizeMismatchError  image and mask differ in size
         ├── NothingKnownError  the mask covers every pixel, so there is nothing to fill from
@@ -32,6 +33,10 @@ class DeviceError(ModelCoreError):
 
 class InferenceError(ModelCoreError):
     """The generator computed values that are not finite."""
+
+
+class OutOfMemoryError(ModelCoreError):
+    """The machine or its accelerator has too little free memory."""
 
 
 class InputError(ModelCoreError):

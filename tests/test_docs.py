@@ -16,7 +16,11 @@ from training.__main__ import build_parser
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("model_core/weights/*.md")])
-CONTAINER_FILES = [ROOT / "Dockerfile", *sorted(ROOT.glob("docker-compose*.yml"))]
+CONTAINER_FILES = [
+    ROOT / "Dockerfile",
+    *sorted(ROOT.glob("docker-compose*.yml")),
+    *sorted(path for path in ROOT.glob("deploy/**/*") if path.is_file()),
+]
 PROJECT_FILES = [
     *DOCUMENTS,
     *CONTAINER_FILES,

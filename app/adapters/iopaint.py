@@ -17,6 +17,7 @@ from app import error_docs, images
 from app.defaults import DEFAULT_QUALITY
 from app.engine import FillRequest
 from app.errors import BadJsonError, UnsupportedMediaTypeError
+from app.records import note_fill
 from app.routes import HEADER_DOCS, EngineDep, answer_headers
 
 INPAINT_PATH = "/api/v1/inpaint"
@@ -158,10 +159,13 @@ def create_router() -> APIRouter:
             }
         },
     )
-    async def inpaint(engine: EngineDep, asked: Annotated[JsonFill, Depends(reader.read)]) -> Response:
+    async def inpaint(
+        engine: EngineDep, asked: Annotated[JsonFill, Depends(reader.read)], request: Request
+    ) -> Response:
         """Fill what the mask marks in white and keep the rest."""
         filled = await engine.fill(asked.request)
-        headers = answer_headers(engine, filled) | {"X-Seed": str(asked.seed)}
+        note_fill(request, filled)
+        headers = answer_headers(filled) | {"X-Seed": str(asked.seed)}
         return Response(filled.data, headers=headers, media_type=filled.media_type)
 
     return router

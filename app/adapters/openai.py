@@ -8,7 +8,7 @@ import time
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, File, Form, Response, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
@@ -17,6 +17,7 @@ from app import error_docs, images
 from app.defaults import DEFAULT_QUALITY
 from app.engine import FillRequest
 from app.error_bodies import OpenAIErrorBody
+from app.records import note_fill
 from app.routes import HEADER_DOCS, EngineDep, answer_headers, given_file, require_form
 
 EDITS_PATH = "/v1/images/edits"
@@ -128,12 +129,15 @@ def read_form(
     },
     dependencies=[Depends(require_form)],
 )
-async def edit(engine: EngineDep, fill_request: Annotated[FillRequest, Depends(read_form)]) -> Response:
+async def edit(
+    engine: EngineDep, fill_request: Annotated[FillRequest, Depends(read_form)], request: Request
+) -> Response:
     """Fill the mask's transparent pixels and keep the rest. The prompt is accepted and ignored."""
     filled = await engine.fill(fill_request)
+    note_fill(request, filled)
     # In a thread, since a large picture would hold up all other requests.
     content = await run_in_threadpool(_as_json, filled.data, fill_request.output_format)
-    return Response(content, headers=answer_headers(engine, filled), media_type="application/json")
+    return Response(content, headers=answer_headers(filled), media_type="application/json")
 
 
 def _as_json(data: bytes, output_format: images.OutputFormat) -> str:

@@ -14,7 +14,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int, dilation: int = 1) -> None:
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
-        nn.init.kaiming_normal_(self.first.weight, nonlinearity="relu")
+        prepare_for_relu(self.first)
         self.second = silent_conv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,8 +41,15 @@ class Upsample(nn.Module):
 def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     """A 3x3 convolution initialised for a following ReLU."""
     layer = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    prepare_for_relu(layer)
     return layer
+
+
+def prepare_for_relu(layer: nn.Conv2d) -> None:
+    """Draw the weights of a convolution that a ReLU follows."""
+    # Without values there is nothing to draw, and torch would import half a computer algebra system to do it.
+    if not layer.weight.is_meta:
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
 
 def silent_conv(inputs: int, outputs: int) -> nn.Conv2d:

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from app.batch import BatchItem, zip_of
 from app.engine import Engine, FillRequest
 from app.main import create_app
+from app.records import RequestRecord
 from app.settings import Settings
 from model_core.inpainter import Inpainter
 
@@ -259,7 +260,10 @@ def test_the_rest_is_not_filled_for_a_client_that_left(
 ) -> None:
     """When the answer is given up after its first picture, what has not begun leaves the line."""
     engine = Engine(gated, settings)
-    request = Request({"type": "http", "method": "POST", "path": "/inpaint/batch", "headers": []})
+    state = {"record": RequestRecord("POST")}
+    request = Request(
+        {"type": "http", "method": "POST", "path": "/inpaint/batch", "headers": [], "state": state}
+    )
     items = [
         BatchItem(
             index,

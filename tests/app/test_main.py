@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.__main__ import main
+from app.server import serve
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_what_cannot_start_says_why(
     for name, value in ({"CHECKPOINT": str(tiny_checkpoint)} | variables).items():
         monkeypatch.setenv(f"INPAINT_{name}", value)
     with pytest.raises(SystemExit, match=f"^The service cannot start: .*{sentence}") as stopped:
-        main()
+        serve()
     assert isinstance(stopped.value.code, str)
     assert "\n" not in stopped.value.code
 
@@ -50,7 +50,7 @@ def test_sigterm_before_serving_ends_the_process_at_once(monkeypatch: pytest.Mon
     """A service that is stopped while it still loads ends with 0, not after it has loaded."""
     monkeypatch.setenv("INPAINT_PORT", "eighty")
     with pytest.raises(SystemExit):
-        main()
+        serve()
     with pytest.raises(SystemExit) as stopped:
         signal.raise_signal(signal.SIGTERM)
     assert stopped.value.code == 0

@@ -42,6 +42,10 @@ def test_environment_variables_set_fields(monkeypatch: pytest.MonkeyPatch) -> No
         ("max_queued_requests", "-1"),
         ("timeout_seconds", "0"),
         ("log_level", "loud"),
+        ("log_format", "xml"),
+        ("drain_seconds", "-1"),
+        ("grace_seconds", "-1"),
+        ("watch_checkpoint", "-1"),
         ("threads", "0"),
     ],
 )

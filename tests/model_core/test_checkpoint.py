@@ -3,6 +3,8 @@ import hashlib
 import json
 import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -345,3 +347,18 @@ class TestDamage:
 def test_the_bundled_checkpoint_lies_in_the_package():
     """The default path is inside model_core, whatever the working directory."""
     assert bundled_path() == Path(checkpoint.__file__).parent / "weights" / "default.safetensors"
+
+
+def test_loading_imports_nothing_large(tiny_checkpoint: Path):
+    """A service starts sooner because building the empty networks makes torch import no computer algebra."""
+    script = (
+        "import sys; from model_core.checkpoint import load_checkpoint; before = set(sys.modules); "
+        "load_checkpoint(sys.argv[1]); print(len(set(sys.modules) - before))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tiny_checkpoint)], capture_output=True, text=True, timeout=120
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 50

@@ -1,3 +1,5 @@
+import weakref
+
 import pytest
 import torch
 
@@ -6,9 +8,10 @@ from model_core.devices import (
     choose_device,
     choose_precision,
     computes_bf16,
+    memory_errors_translated,
     precision_name,
 )
-from model_core.errors import DeviceError
+from model_core.errors import DeviceError, OutOfMemoryError
 
 CPU = torch.device("cpu")
 
@@ -82,3 +85,33 @@ def test_auto_precision_follows_this_cpu():
 def test_auto_precision_elsewhere_is_full():
     """A device without a rule of its own runs in float32."""
     assert choose_precision("auto", torch.device("mps")) is torch.float32
+
+
+def test_memory_errors_become_one_error():
+    """What ran out of memory holds nothing any more: its frames' variables are gone."""
+
+    class Held:
+        pass
+
+    held = Held()
+    reference = weakref.ref(held)
+
+    def needs_too_much(kept: Held) -> torch.Tensor:
+        return torch.empty(1 << 60, dtype=torch.uint8)
+
+    def hand_over() -> None:
+        nonlocal held
+        kept, held = held, None
+        needs_too_much(kept)
+
+    with pytest.raises(OutOfMemoryError), memory_errors_translated():
+        hand_over()
+
+    assert reference() is None
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a shape does not fit"), ValueError("other")])
+def test_other_errors_stay_what_they_are(error: Exception):
+    """Only memory is translated."""
+    with pytest.raises(type(error), match=str(error)), memory_errors_translated():
+        raise error

@@ -1,0 +1,102 @@
+"""The log has one line a request, for machines or for people, and nothing of what the client sent."""
+
+import json
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from app.logs import JsonFormatter, TextFormatter, with_fields
+
+RunService = Callable[..., AbstractContextManager[Any]]
+
+
+def line_of(formatter: logging.Formatter, message: str, **arguments: Any) -> str:
+    logger = logging.getLogger("a.module")
+    record = logger.makeRecord(logger.name, logging.WARNING, "file", 1, message, (), None)
+    for name, value in arguments.items():
+        setattr(record, name, value)
+    return formatter.format(record)
+
+
+def test_json_is_one_line_with_the_fields() -> None:
+    """Whatever the message holds, a line is one object; its time names its zone."""
+    line = line_of(JsonFormatter(), 'two\nlines "quoted"', **with_fields(request_id="abc", status=None))
+    assert "\n" not in line
+    entry = json.loads(line)
+    assert entry.pop("time").endswith("+00:00")
+    assert entry == {
+        "level": "warning",
+        "logger": "a.module",
+        "message": 'two\nlines "quoted"',
+        "request_id": "abc",
+        "status": None,
+    }
+
+
+def test_json_holds_the_traceback() -> None:
+    """An exception is a field of the same line."""
+    try:
+        raise ValueError("inside")
+    except ValueError as error:
+        line = line_of(JsonFormatter(), "failed", exc_info=(ValueError, error, error.__traceback__))
+    assert "\n" not in line
+    assert json.loads(line)["exception"].endswith("ValueError: inside")
+
+
+def test_text_has_the_same_fields() -> None:
+    """For people the fields follow the message."""
+    line = line_of(TextFormatter(), "failed", **with_fields(request_id="abc", status=503))
+    assert line.endswith(" WARNING a.module: failed request_id=abc status=503")
+
+
+def test_a_request_is_one_line(
+    client: TestClient, files: dict[str, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its id, route, status, pixels, and each stage's milliseconds; no name, query or key of the client."""
+    with caplog.at_level(logging.INFO):
+        client.post(
+            "/inpaint?key=secret-query",
+            files={"image": ("secret-name.png", files["image"]), "mask": files["mask"]},
+            headers={"X-Request-ID": "find-me", "Authorization": "Bearer secret-key"},
+        )
+        client.get("/health")
+        client.get("/metrics")
+    (line,) = [record for record in caplog.records if record.name == "app.records"]
+    fields = line.fields
+    assert (fields["request_id"], fields["method"], fields["path"]) == ("find-me", "POST", "/inpaint")
+    assert (fields["status"], fields["problem"], fields["outcome"]) == (200, None, "answered")
+    assert fields["pixels"] == 64 * 96
+    stages = sum(fields[f"{stage}_ms"] for stage in ("decode", "queue", "inference", "encode"))
+    assert 0 < stages <= fields["duration_ms"] + 1
+    assert "secret" not in JsonFormatter().format(line)
+
+
+def test_a_refusal_names_its_problem(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says which kind of problem the client was told of."""
+    with caplog.at_level(logging.INFO):
+        client.post("/inpaint", content=b"{}", headers={"Content-Type": "application/json"})
+    (line,) = [record for record in caplog.records if record.name == "app.records"]
+    assert (line.fields["status"], line.fields["problem"]) == (415, "unsupported-media-type")
+    assert line.fields["outcome"] == "refused"
+
+
+@pytest.mark.parametrize(("log_format", "is_json"), [("json", True), ("text", False)])
+def test_every_line_of_the_process_has_the_format(
+    run_service: RunService, files: dict[str, bytes], log_format: str, is_json: bool
+) -> None:
+    """The server's own lines look like ours, and each request is in the log once."""
+    with run_service(log_format=log_format, drain_seconds=0) as service:
+        assert httpx.post(f"{service.url}/inpaint", files=files).status_code == 200
+        service.process.terminate()
+        service.process.wait(timeout=20)
+        lines = service.log.read_text().splitlines()
+    assert len([line for line in lines if "POST /inpaint" in line]) == 1
+    assert len(lines) > 5
+    assert all(line.startswith("{") is is_json for line in lines)
+    if is_json:
+        assert {json.loads(line)["level"] for line in lines} == {"info"}
