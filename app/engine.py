@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
@@ -90,26 +90,34 @@ class Engine:
         return time.monotonic() - self._started
 
     async def fill(self, request: FillRequest) -> FilledPicture:
-        """Decode, fill and encode in a worker thread. Cancelled while it waits, a request leaves the line.
+        """Decode, fill and encode in a worker thread.
+
+        Cancelled while it waits, a request leaves the line; one that is in work is given up before its
+        inference. An inference that has begun, like decoding and encoding, is finished for nobody.
 
         Raises:
             QueueFullError: the line is full; nothing has been read.
             PictureError, MissingMaskError, InputError: the request cannot be filled.
         """
-        return await asyncio.wrap_future(self._submit(request))
+        abandoned = threading.Event()
+        try:
+            return await asyncio.wrap_future(self._submit(request, abandoned))
+        except asyncio.CancelledError:
+            abandoned.set()
+            raise
 
     def close(self) -> None:
         """Finish what is in work and stop the worker threads."""
         self._executor.shutdown()
 
-    def _submit(self, request: FillRequest) -> Future[FilledPicture]:
+    def _submit(self, request: FillRequest, abandoned: threading.Event) -> Future[FilledPicture]:
         with self._lock:
             if self._admitted >= self._max_concurrency + self.max_queued:
                 raise QueueFullError(
                     f"The line is full: {self.running} in work, {self.waiting} of {self.max_queued} waiting."
                 )
             self._admitted += 1
-        future = self._executor.submit(self._work, request, time.perf_counter())
+        future = self._executor.submit(self._work, request, abandoned, time.perf_counter())
         future.add_done_callback(self._leave)
         return future
 
@@ -117,7 +125,7 @@ class Engine:
         with self._lock:
             self._admitted -= 1
 
-    def _work(self, request: FillRequest, arrival: float) -> FilledPicture:
+    def _work(self, request: FillRequest, abandoned: threading.Event, arrival: float) -> FilledPicture:
         timings = Timings()
         timings.seconds["queue"] = time.perf_counter() - arrival
         with timings.measure("decode"):
@@ -125,6 +133,8 @@ class Engine:
         with timings.measure("queue"):
             self._device.acquire()
         try:
+            if abandoned.is_set():
+                raise CancelledError
             with timings.measure("inference"):
                 filled = self.inpainter.inpaint(image, hole)
         finally:

@@ -7,7 +7,11 @@
     │   ├── DamagedPictureError      it begins like a picture, but cannot be decoded
     │   └── PictureTooLargeError     its header announces more pixels than allowed
     ├── MissingMaskError             neither a mask nor a transparent region says what to fill
-    ├── RequestTooLargeError         the body holds more bytes than allowed
+    ├── UnauthorizedError            no valid API key
+    ├── RateLimitedError             one client asks more often than allowed
+    ├── RefusedBodyError             a body that is not read on
+    │   ├── RequestTooLargeError     it holds more bytes than allowed
+    │   └── HeldBytesError           all requests together hold more bytes than allowed
     ├── SlowUploadError              the body did not arrive in time
     ├── UnsupportedMediaTypeError    the body is not a form
     ├── QueueFullError               too many requests are waiting
@@ -48,17 +52,37 @@ class MissingMaskError(AppError):
     """Neither a mask nor a transparent region says what to fill."""
 
 
-class RequestTooLargeError(AppError, HTTPException):
-    """The body holds more bytes than allowed.
+class UnauthorizedError(AppError):
+    """The request carries no valid API key."""
+
+
+class RateLimitedError(AppError):
+    """One client asks more often than allowed."""
+
+    def __init__(self, detail: str, retry_after_seconds: int) -> None:
+        super().__init__(detail)
+        self.headers = {"Retry-After": str(retry_after_seconds)}
+
+
+class RefusedBodyError(AppError, HTTPException):
+    """A body that is not read on.
 
     An HTTPException too, because FastAPI turns anything else that is raised while it reads a form into a 400.
     """
 
     def __init__(self, detail: str) -> None:
-        HTTPException.__init__(self, status_code=413, detail=detail)
+        HTTPException.__init__(self, status_code=400, detail=detail)
 
     def __str__(self) -> str:
         return self.detail
+
+
+class RequestTooLargeError(RefusedBodyError):
+    """The body holds more bytes than allowed."""
+
+
+class HeldBytesError(RefusedBodyError):
+    """All requests and answers together hold more bytes than allowed."""
 
 
 class SlowUploadError(AppError):

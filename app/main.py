@@ -7,13 +7,16 @@ from typing import TypedDict
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
 
-from app import problems
+from app import access, problems
 from app.engine import Engine
+from app.headers import SecurityHeaders
 from app.limits import RequestLimits
 from app.routes import router
 from app.settings import Settings
 from app.tracing import RequestId
+from app.values import ApiKeys
 from model_core.inpainter import Inpainter
 
 
@@ -52,13 +55,41 @@ def create_app(settings: Settings | None = None, inpainter: Inpainter | None = N
 
     package = metadata("inpainting-server")
     app = FastAPI(
-        title="Inpainting server", summary=package["Summary"], version=package["Version"], lifespan=lifespan
+        title="Inpainting server",
+        summary=package["Summary"],
+        version=package["Version"],
+        lifespan=lifespan,
+        redoc_url=None,
+        form_limits={
+            "max_files": problems.MAX_FORM_FILES,
+            "max_fields": problems.MAX_FORM_FIELDS,
+            "max_part_size": problems.MAX_FIELD_BYTES,
+        },
     )
     app.include_router(router)
+    keys = settings.api_keys | settings.api_keys_file
+    access.describe(app.openapi(), keys)
     problems.install(app)
-    # The last one added is the outermost: every answer, a limit's own too, carries its request's id.
-    app.add_middleware(
-        RequestLimits, max_request_bytes=settings.max_request_bytes, timeout_seconds=settings.timeout_seconds
-    )
-    app.add_middleware(RequestId)
+    _add_middleware(app, settings, keys)
     return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings, keys: ApiKeys) -> None:
+    """The last one added is the outermost: every answer, a limit's own too, carries its request's id."""
+    app.add_middleware(
+        RequestLimits,
+        max_request_bytes=settings.max_request_bytes,
+        max_held_bytes=settings.max_held_bytes,
+        timeout_seconds=settings.timeout_seconds,
+    )
+    app.add_middleware(access.Access, keys=keys, rate_limit=settings.rate_limit)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "X-API-Key", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "X-Model", "Server-Timing", "Retry-After"],
+        )
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestId)

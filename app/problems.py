@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -13,12 +13,17 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from app import errors
+from app.headers import SECURITY_HEADERS
 from model_core import errors as model_errors
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SOON: Mapping[str, str] = {"Retry-After": "1"}
+# Of every form, beside the limits of a whole request.
+MAX_FORM_FILES = 16
+MAX_FORM_FIELDS = 32
+MAX_FIELD_BYTES = 65_536
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,9 @@ _MODEL_UNAVAILABLE = "The model of this service cannot be used at the moment."
 
 KINDS: Mapping[type[Exception], Kind] = {
     errors.EmptyFileError: Kind(400, "empty-file", "A file is empty"),
+    errors.UnauthorizedError: Kind(
+        401, "unauthorized", "A valid API key is needed", headers={"WWW-Authenticate": "Bearer"}
+    ),
     errors.SlowUploadError: Kind(408, "slow-upload", "The upload took too long"),
     errors.RequestTooLargeError: Kind(413, "request-too-large", "The request is too large"),
     errors.UnsupportedMediaTypeError: Kind(415, "unsupported-media-type", "The request is not a form"),
@@ -48,6 +56,8 @@ KINDS: Mapping[type[Exception], Kind] = {
     model_errors.NothingKnownError: Kind(422, "nothing-known", "The mask covers everything"),
     model_errors.PictureModeError: Kind(422, "picture-mode", "A picture's pixel format is not supported"),
     errors.QueueFullError: Kind(429, "queue-full", "Too many requests are waiting", headers=RETRY_SOON),
+    errors.HeldBytesError: Kind(429, "held-bytes", "Too much is being sent at once", headers=RETRY_SOON),
+    errors.RateLimitedError: Kind(429, "rate-limited", "One client asks too often"),
     model_errors.InferenceError: Kind(500, "inference", "The model failed", _NO_ANSWER),
     errors.NotReadyError: Kind(503, "not-ready", "The service is not ready", headers=RETRY_SOON),
     model_errors.ConfigError: Kind(503, "bad-model", "The model is unusable", _MODEL_UNAVAILABLE),
@@ -58,7 +68,8 @@ KINDS: Mapping[type[Exception], Kind] = {
 
 # Frameworks' own refusals carry a status; their sentences are ours, so that no library's text gets out.
 HTTP_DETAILS: Mapping[int, str] = {
-    400: "The request body is not well-formed multipart/form-data.",
+    400: "The request body is not well-formed multipart/form-data, or has more than "
+    f"{MAX_FORM_FILES} files, {MAX_FORM_FIELDS} other fields, or {MAX_FIELD_BYTES:,} bytes in one of these.",
     404: "There is nothing at this path; /docs lists what there is.",
     405: "This path does not offer that method; the Allow header lists those it does.",
 }
@@ -95,6 +106,12 @@ def describe(status: int) -> str:
     return "; ".join(dict.fromkeys(titles)) or HTTPStatus(status).phrase
 
 
+def documentation(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI description of answers that are problems."""
+    content = {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}}
+    return {status: {"description": describe(status), "content": content} for status in statuses}
+
+
 def problem_response(request: Request, error: Exception) -> JSONResponse:
     """The problem+json answer to any exception."""
     if isinstance(error, RequestValidationError):
@@ -102,6 +119,8 @@ def problem_response(request: Request, error: Exception) -> JSONResponse:
     if kind := find_kind(type(error)):
         if kind.status >= 500:
             logger.error("request %s: %s", _request_id(request), error)
+        own_headers = getattr(error, "headers", None) or {}
+        kind = replace(kind, headers={**kind.headers, **own_headers})
         return _respond(request, kind, kind.detail or str(error))
     if isinstance(error, HTTPException):
         title = HTTPStatus(error.status_code).phrase
@@ -162,6 +181,6 @@ def _respond(
         request_id=_request_id(request),
         errors=fields,
     )
-    # The answer to an unexpected error does not pass through the middleware that adds the id.
-    headers = {"X-Request-ID": problem.request_id, **kind.headers}
+    # The answer to an unexpected error does not pass through the middlewares that add these.
+    headers = {"X-Request-ID": problem.request_id, **SECURITY_HEADERS, **kind.headers}
     return JSONResponse(problem.model_dump(exclude_none=True), kind.status, headers, MEDIA_TYPE)

@@ -61,11 +61,6 @@ EngineDep = Annotated[Engine, Depends(get_engine)]
 FillRequestDep = Annotated[FillRequest, Depends(read_form)]
 
 
-def _problem_docs(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    content = {problems.MEDIA_TYPE: {"schema": problems.ProblemDetails.model_json_schema()}}
-    return {status: {"description": problems.describe(status), "content": content} for status in statuses}
-
-
 _TEXT_HEADER = {"schema": {"type": "string"}}
 _INPAINT_DOCS: dict[int | str, dict[str, Any]] = {
     200: {
@@ -83,7 +78,7 @@ _INPAINT_DOCS: dict[int | str, dict[str, Any]] = {
             },
         },
     },
-    **_problem_docs(400, 408, 413, 415, 422, 429, 500, 503, 504),
+    **problems.documentation(400, 408, 413, 415, 422, 429, 500, 503, 504),
 }
 
 
@@ -104,8 +99,8 @@ async def inpaint(engine: EngineDep, fill_request: FillRequestDep) -> Response:
     return Response(filled.data, headers=headers, media_type=filled.media_type)
 
 
-@router.get("/health", summary="State of the service", responses=_problem_docs(503))
-@router.get("/health/ready", summary="Can the service fill pictures?", responses=_problem_docs(503))
+@router.get("/health", summary="State of the service", responses=problems.documentation(503))
+@router.get("/health/ready", summary="Can the service fill pictures?", responses=problems.documentation(503))
 async def ready(engine: EngineDep, request: Request, response: Response) -> health.Health:
     """200 once the model has answered a tiny real inference; 503 with the reason otherwise."""
     response.headers["Cache-Control"] = "no-store"

@@ -20,8 +20,19 @@ from app.tracing import RequestId
 AssertProblem = Callable[[httpx.Response, int], dict[str, Any]]
 
 
-def limited(app: ASGIApp, *, max_request_bytes: int = 1000, timeout_seconds: float = 30.0) -> ASGIApp:
-    limits = RequestLimits(app, max_request_bytes=max_request_bytes, timeout_seconds=timeout_seconds)
+def limited(
+    app: ASGIApp,
+    *,
+    max_request_bytes: int = 1000,
+    max_held_bytes: int = 10_000,
+    timeout_seconds: float = 30.0,
+) -> ASGIApp:
+    limits = RequestLimits(
+        app,
+        max_request_bytes=max_request_bytes,
+        max_held_bytes=max_held_bytes,
+        timeout_seconds=timeout_seconds,
+    )
     return RequestId(limits)
 
 
@@ -84,9 +95,7 @@ def test_nothing_is_read_beyond_the_limit() -> None:
         raise AssertionError("the application of this test answers nothing")
 
     with pytest.raises(Exception, match="1,000 bytes"):
-        asyncio.run(
-            RequestLimits(count_bytes, max_request_bytes=1000, timeout_seconds=5)(SCOPE, receive, send)
-        )
+        asyncio.run(limited(count_bytes)(dict(SCOPE), receive, send))
     assert read == 1100
 
 
