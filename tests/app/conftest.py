@@ -1,7 +1,14 @@
 """Fixtures of the service's tests: small pictures, one running application on a tiny real checkpoint."""
 
 import io
+import os
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +23,37 @@ from app.settings import Settings
 
 ToBytes = Callable[..., bytes]
 AssertProblem = Callable[[httpx.Response, int], dict[str, Any]]
+START_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running process of the service, and where its log goes."""
+
+    url: str
+    port: int
+    process: "subprocess.Popen[str]"
+    log: Path
+
+    def resident_megabytes(self) -> float:
+        """The memory that the process holds, as Linux counts it."""
+        (line,) = (
+            line
+            for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+            if line.startswith("VmRSS:")
+        )
+        return int(line.split()[1]) / 1000
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                if httpx.get(f"{self.url}/health/ready").status_code == 200:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.1)
+        raise AssertionError(f"the service was not ready within {START_SECONDS} seconds")
 
 
 @pytest.fixture(scope="session")
@@ -88,3 +126,48 @@ def assert_problem() -> AssertProblem:
         return problem
 
     return check
+
+
+@pytest.fixture(scope="session")
+def start() -> Callable[..., "subprocess.Popen[str]"]:
+    """Start `python -m app` with settings by their names; whoever starts it ends it."""
+
+    def start(output: Any = subprocess.PIPE, **settings: object) -> "subprocess.Popen[str]":
+        variables = {f"INPAINT_{name.upper()}": str(value) for name, value in settings.items()}
+        return subprocess.Popen(
+            [sys.executable, "-m", "app"],
+            env=os.environ | variables,
+            stdout=output,
+            stderr=output,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def running(
+    start: Callable[..., "subprocess.Popen[str]"],
+    tiny_checkpoint: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., AbstractContextManager[Service]]:
+    """A process of the service on the tiny checkpoint and a free port, until the end of a `with` block."""
+
+    @contextmanager
+    def running(**settings: object) -> Iterator[Service]:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        defaults = {"checkpoint": tiny_checkpoint, "device": "cpu", "precision": "fp32", "threads": 1}
+        log = tmp_path_factory.mktemp("service") / "log"
+        with log.open("w") as file:
+            process = start(output=file, **{**defaults, "port": port, **settings})
+        service = Service(f"http://127.0.0.1:{port}", port, process, log)
+        try:
+            service.wait_until_ready()
+            yield service
+        finally:
+            process.kill()
+            process.wait()
+
+    return running

@@ -1,14 +1,10 @@
 """The service as its users run it: a real process, asked over a real connection."""
 
-import os
 import signal
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,55 +15,14 @@ from PIL import Image
 
 ToBytes = Callable[..., bytes]
 AssertProblem = Callable[[httpx.Response, int], dict[str, Any]]
-START_SECONDS = 60
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def start(**settings: str) -> "subprocess.Popen[str]":
-    environment = os.environ | {f"INPAINT_{name.upper()}": value for name, value in settings.items()}
-    return subprocess.Popen(
-        [sys.executable, "-m", "app"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_until_ready(url: str, process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        try:
-            if httpx.get(f"{url}/health/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise AssertionError(f"the service was not ready within {START_SECONDS} seconds")
-
-
-@contextmanager
-def running(checkpoint: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    port = free_port()
-    process = start(checkpoint=str(checkpoint), port=str(port), device="cpu", precision="fp32")
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until_ready(url, process)
-        yield url, process
-    finally:
-        process.kill()
-        process.communicate()
+Start = Callable[..., "subprocess.Popen[str]"]
+Running = Callable[..., AbstractContextManager[Any]]
 
 
 @pytest.fixture(scope="module")
-def url(tiny_checkpoint: Path) -> Iterator[str]:
-    with running(tiny_checkpoint) as (url, _):
-        yield url
+def url(running: Running) -> Iterator[str]:
+    with running() as service:
+        yield service.url
 
 
 def test_fills_a_picture_over_http(url: str, files: dict[str, bytes]) -> None:
@@ -124,20 +79,19 @@ def test_a_large_body_is_answered_while_it_is_sent(
     assert httpx.post(f"{url}/inpaint", files=files).status_code == 200
 
 
-def test_sigterm_finishes_and_exits_cleanly(tiny_checkpoint: Path, files: dict[str, bytes]) -> None:
+def test_sigterm_finishes_and_exits_cleanly(running: Running, files: dict[str, bytes]) -> None:
     """A stopped service exits with 0 and without a traceback, even while a client keeps its connection."""
-    with running(tiny_checkpoint) as (url, process), httpx.Client() as client:
-        assert client.post(f"{url}/inpaint", files=files).status_code == 200
-        process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=20)
-        assert process.returncode == 0
-        assert "Traceback" not in log
+    with running() as service, httpx.Client() as client:
+        assert client.post(f"{service.url}/inpaint", files=files).status_code == 200
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(timeout=20) == 0
+        assert "Traceback" not in service.log.read_text()
 
 
-def test_a_missing_checkpoint_stops_the_start_with_one_line(tmp_path: Path) -> None:
+def test_a_missing_checkpoint_stops_the_start_with_one_line(start: Start, tmp_path: Path) -> None:
     """One clear sentence on stderr, a failing exit code, no traceback."""
     process = start(checkpoint=str(tmp_path / "none.safetensors"))
-    out, log = process.communicate(timeout=START_SECONDS)
+    out, log = process.communicate(timeout=60)
     assert process.returncode == 1
     assert out == ""
     assert len(log.splitlines()) == 1, log
