@@ -67,7 +67,9 @@ class Engine:
     def __init__(self, inpainter: Inpainter, settings: Settings) -> None:
         self.inpainter = inpainter
         self.max_queued = settings.max_queued_requests
-        self._limits = images.PictureLimits(settings.max_pixels, settings.max_side)
+        self._limits = images.PictureLimits(
+            settings.max_pixels, settings.max_side, settings.max_decode_seconds
+        )
         self._max_concurrency = settings.max_concurrency
         self._executor = ThreadPoolExecutor(settings.max_concurrency + 1, thread_name_prefix="fill")
         self._device = threading.Semaphore(settings.max_concurrency)

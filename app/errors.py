@@ -5,7 +5,8 @@
     │   ├── EmptyFileError           it holds no bytes
     │   ├── UnsupportedTypeError     its content is none of the accepted types
     │   ├── DamagedPictureError      it begins like a picture, but cannot be decoded
-    │   └── PictureTooLargeError     its header announces more pixels than allowed
+    │   ├── PictureTooLargeError     its header announces more pixels than allowed
+    │   └── SlowPictureError         it is made to take long to decode
     ├── MissingMaskError             neither a mask nor a transparent region says what to fill
     ├── UnauthorizedError            no valid API key
     ├── RateLimitedError             one client asks more often than allowed
@@ -46,6 +47,10 @@ class DamagedPictureError(PictureError):
 
 class PictureTooLargeError(PictureError):
     """A picture's header announces more pixels than allowed."""
+
+
+class SlowPictureError(PictureError):
+    """A picture takes longer to decode than allowed."""
 
 
 class MissingMaskError(AppError):

@@ -51,6 +51,7 @@ KINDS: Mapping[type[Exception], Kind] = {
     errors.UnsupportedTypeError: Kind(415, "unsupported-type", "A file is not of an accepted picture type"),
     errors.DamagedPictureError: Kind(422, "damaged-picture", "A picture cannot be decoded"),
     errors.PictureTooLargeError: Kind(422, "picture-too-large", "A picture is too large"),
+    errors.SlowPictureError: Kind(422, "slow-picture", "A picture takes too long to decode"),
     errors.MissingMaskError: Kind(422, "missing-mask", "Nothing says what to fill"),
     model_errors.SizeMismatchError: Kind(422, "size-mismatch", "Image and mask differ in size"),
     model_errors.NothingKnownError: Kind(422, "nothing-known", "The mask covers everything"),

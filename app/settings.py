@@ -45,6 +45,9 @@ class Settings(BaseSettings):
         le=LARGEST_SIDE,
         description="Longest side of an image or mask in pixels, read from its header; longer is a 422.",
     )
+    max_decode_seconds: float = Field(
+        default=5.0, gt=0, description="CPU seconds that decoding one picture may take; more is a 422."
+    )
     max_concurrency: int = Field(
         default=1, ge=1, le=64, description="Inferences that run on the device at the same time."
     )
