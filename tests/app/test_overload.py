@@ -73,7 +73,7 @@ def overload(service: Any, files: dict[str, bytes], clients: int, seconds: float
     assert httpx.post(f"{service.url}/inpaint", files=files).status_code == 200
     afterwards = time.monotonic() - begin
     print(
-        f"{clients} connections for {took:.0f} s: {dict(statuses)}, one served every {1000 * interval:.0f} ms; "
+        f"{clients} connections, {took:.0f} s: {dict(statuses)}, one served every {1000 * interval:.0f} ms; "
         f"median {served[len(served) // 2]:.2f} s, p95 {p95:.2f} s, one afterwards {afterwards:.2f} s; "
         f"memory {early:.0f} MB after a third of the time, {resident[-1]:.0f} MB at last"
     )
