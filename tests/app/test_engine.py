@@ -151,9 +151,9 @@ def test_an_abandoned_request_starts_no_inference(
 
     async def scenario() -> None:
         running = asyncio.create_task(engine.fill(fill_request(files)))
-        abandoned = asyncio.create_task(engine.fill(fill_request(files)))
         while gated.begun < 1:
             await asyncio.sleep(0.01)
+        abandoned = asyncio.create_task(engine.fill(fill_request(files)))
         await asyncio.sleep(0.3)  # in which the second worker decodes the other request
         abandoned.cancel()
         with pytest.raises(asyncio.CancelledError):
