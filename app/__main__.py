@@ -36,6 +36,7 @@ def main() -> None:
         log_level=settings.log_level,
         server_header=False,
         http=BoundedConnection,
+        ws="none",
         timeout_keep_alive=settings.idle_timeout_seconds,
         limit_concurrency=settings.max_connections,
         timeout_graceful_shutdown=int(settings.timeout_seconds) + 1,

@@ -23,8 +23,6 @@ OPEN_PATHS = frozenset(
 )
 """What needs no key and is not counted; every other path does and is, those that do not exist included."""
 
-_IPV6_NETWORK_BITS = 64
-
 _SCHEMES = {
     "Bearer": {"type": "http", "scheme": "bearer", "description": "An API key, if the service has any."},
     "Key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same, in a header."},
@@ -112,10 +110,12 @@ def describe(openapi: dict[str, Any], keys: ApiKeys, open_paths: Collection[str]
 
 
 def _network(client: tuple[str, int] | None) -> str:
-    """Whom an address belongs to: an IPv6 client owns a whole /64 network."""
-    address = client[0] if client else "unknown"
+    """Whom an address belongs to: an IPv6 client owns the /64 network that its first 8 bytes name."""
+    host = client[0] if client else "unknown"
     try:
-        is_version_6 = ipaddress.ip_address(address).version == 6
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return address
-    return str(ipaddress.ip_network((address, _IPV6_NETWORK_BITS), strict=False)) if is_version_6 else address
+        return host
+    if isinstance(address, ipaddress.IPv6Address) and not address.ipv4_mapped:
+        return address.packed[:8].hex()
+    return host

@@ -29,8 +29,8 @@ ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF")
 _SIGNATURE = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF.{4}WEBP|BM|II[*+]\0|MM\0[*+]|.{4}ftyp(avif|avis|mif1)", re.DOTALL
 )
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""Of a segment; inside a scan's data, 00 and restart markers follow an ff that is none."""
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+"""Of a segment: what follows the ff is neither data (00) nor a marker without a segment."""
 MAX_JPEG_SCANS = 100
 _MODES: dict[OutputFormat, frozenset[str]] = {
     "png": frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}),

@@ -184,6 +184,7 @@ def test_the_rate_is_that_of_a_key(settings: Settings, assert_problem: AssertPro
     [
         (["192.0.2.1", "192.0.2.2", "192.0.2.1"], [404, 404, 429]),
         (["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"], [404, 429, 404]),
+        (["::ffff:192.0.2.1", "::ffff:192.0.2.2", "::ffff:192.0.2.1"], [404, 404, 429]),
         (["no address", "no address"], [404, 429]),
     ],
 )

@@ -1,5 +1,6 @@
 """Connections of a real process: slow, silent and superfluous ones are cut off, and others never notice."""
 
+import re
 import socket
 import threading
 import time
@@ -87,6 +88,21 @@ def test_the_rest_of_a_refused_body_is_not_waited_for(service: Any) -> None:
         client.sendall(post("/nothing", 1_000_000) + b"x")
         assert client.recv(1000).startswith(b"HTTP/1.1 404")
         assert seconds_until_closed(client, 0.2) < IDLE_SECONDS + 1
+
+
+@pytest.mark.parametrize(("missing", "statuses"), [(100, [b"422"]), (1, [b"200", b"400"])])
+def test_a_body_longer_than_it_says_is_no_next_request(
+    service: Any, files: dict[str, bytes], missing: int, statuses: list[bytes]
+) -> None:
+    """What was declared counts; the bytes behind it are refused, or cut off as a head that does not come."""
+    request = httpx.Request("POST", f"{service.url}/inpaint", files=files)
+    body = request.read()
+    head = post("/inpaint", len(body) - missing).decode().replace(FORM, request.headers["content-type"])
+    with connect(service) as client:
+        client.sendall(head.encode() + body)
+        answer = b"".join(until_closed(client))
+    assert re.findall(rb"HTTP/1\.1 (\d+)", answer) == statuses
+    assert httpx.post(f"{service.url}/inpaint", files=files).status_code == 200
 
 
 def test_a_body_may_be_slower_than_a_head(service: Any, files: dict[str, bytes]) -> None:

@@ -122,6 +122,7 @@ REFUSED = {
     "bmp of 2^31 columns": (BMP[:18] + struct.pack("<i", 2**31 - 1) + BMP[22:], 422),
     "bmp of -2^31 rows": (BMP[:22] + struct.pack("<i", -(2**31)) + BMP[26:], 422),
     "jpeg of endless scans": (PROGRESSIVE[:-2] + LAST_SCAN * MAX_JPEG_SCANS + PROGRESSIVE[-2:], 422),
+    "jpeg of hidden scans": (PROGRESSIVE[:-2] + (b"\xff\x01" + LAST_SCAN) * MAX_JPEG_SCANS, 422),
     "gif": (save(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]), 415),
     "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>', 415),
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", 415),
