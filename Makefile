@@ -32,7 +32,7 @@ format: $(VENV)/development.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage .hypothesis
 	find app model_core training tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

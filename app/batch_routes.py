@@ -23,7 +23,7 @@ _DOCS: dict[int | str, dict[str, Any]] = {
         "each picture its index, its status, and its file and times or its problem.",
         "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
     },
-    **error_docs.describe(PATH, 400, 408, 413, 415, 422, 429, 500, 503),
+    **error_docs.describe(PATH, 400, 401, 408, 413, 415, 422, 429, 500, 503),
 }
 
 

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -78,7 +78,9 @@ class Engine:
     def __init__(self, inpainter: Inpainter, settings: Settings) -> None:
         self.inpainter = inpainter
         self.max_queued = settings.max_queued_requests
-        self._limits = images.PictureLimits(settings.max_pixels, settings.max_side)
+        self._limits = images.PictureLimits(
+            settings.max_pixels, settings.max_side, settings.max_decode_seconds
+        )
         self._max_concurrency = settings.max_concurrency
         self._executor = ThreadPoolExecutor(settings.max_concurrency + 1, thread_name_prefix="fill")
         self._device = threading.Semaphore(settings.max_concurrency)
@@ -110,14 +112,22 @@ class Engine:
         self.inpainter = inpainter
 
     async def fill(self, request: FillRequest) -> FilledPicture:
-        """Decode, fill and encode in a worker thread. Cancelled while it waits, a request leaves the line.
+        """Decode, fill and encode in a worker thread.
+
+        Cancelled while it waits, a request leaves the line; one that is in work is given up before its
+        inference. An inference that has begun, like decoding and encoding, is finished for nobody.
 
         Raises:
             QueueFullError: the line is full; nothing has been read.
             OutOfMemoryError: there is too little memory for this picture.
             PictureError, MissingMaskError, InputError: the request cannot be filled.
         """
-        return await asyncio.wrap_future(self._submit(request))
+        abandoned = threading.Event()
+        try:
+            return await asyncio.wrap_future(self._submit(request, abandoned))
+        except asyncio.CancelledError:
+            abandoned.set()
+            raise
 
     def require_room(self) -> None:
         """Raise QueueFullError if the line is full."""
@@ -130,11 +140,11 @@ class Engine:
         """Finish what is in work and stop the worker threads."""
         self._executor.shutdown()
 
-    def _submit(self, request: FillRequest) -> Future[FilledPicture]:
+    def _submit(self, request: FillRequest, abandoned: threading.Event) -> Future[FilledPicture]:
         with self._lock:
             self.require_room()
             self._admitted += 1
-        future = self._executor.submit(self._work, request, time.perf_counter())
+        future = self._executor.submit(self._work, request, abandoned, time.perf_counter())
         future.add_done_callback(self._leave)
         return future
 
@@ -142,11 +152,13 @@ class Engine:
         with self._lock:
             self._admitted -= 1
 
-    def _work(self, request: FillRequest, arrival: float) -> FilledPicture:
+    def _work(self, request: FillRequest, abandoned: threading.Event, arrival: float) -> FilledPicture:
         with devices.memory_errors_translated():
-            return self._fill(request, self.inpainter, arrival)
+            return self._fill(request, self.inpainter, abandoned, arrival)
 
-    def _fill(self, request: FillRequest, inpainter: Inpainter, arrival: float) -> FilledPicture:
+    def _fill(
+        self, request: FillRequest, inpainter: Inpainter, abandoned: threading.Event, arrival: float
+    ) -> FilledPicture:
         timings = Timings()
         timings.seconds["queue"] = time.perf_counter() - arrival
         with timings.measure("decode"):
@@ -154,6 +166,8 @@ class Engine:
         with timings.measure("queue"):
             self._device.acquire()
         try:
+            if abandoned.is_set():
+                raise CancelledError
             with timings.measure("inference"):
                 filled = inpainter.inpaint(image, hole)
         finally:

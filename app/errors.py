@@ -5,10 +5,15 @@
     │   ├── EmptyFileError           it holds no bytes
     │   ├── UnsupportedTypeError     its content is none of the accepted types
     │   ├── DamagedPictureError      it begins like a picture, but cannot be decoded
-    │   └── PictureTooLargeError     its header announces more pixels than allowed
+    │   ├── PictureTooLargeError     its header announces more pixels than allowed
+    │   └── SlowPictureError         it is made to take long to decode
     ├── MissingMaskError             neither a mask nor a transparent region says what to fill
     ├── UnsupportedSizeError         the answer is wanted in another size than the image's
-    ├── RequestTooLargeError         the body holds more bytes than allowed
+    ├── UnauthorizedError            no valid API key
+    ├── RateLimitedError             one client asks more often than allowed
+    ├── RefusedBodyError             a body that is not read on
+    │   ├── RequestTooLargeError     it holds more bytes than allowed
+    │   └── HeldBytesError           all requests together hold more bytes than allowed
     ├── SlowUploadError              the body did not arrive in time
     ├── UnsupportedMediaTypeError    the body is not of the type that the path takes
     ├── BadJsonError                 the body is not the JSON that is expected
@@ -47,6 +52,10 @@ class PictureTooLargeError(PictureError):
     """A picture's header announces more pixels than allowed."""
 
 
+class SlowPictureError(PictureError):
+    """A picture takes longer to decode than allowed."""
+
+
 class MissingMaskError(AppError):
     """Neither a mask nor a transparent region says what to fill."""
 
@@ -55,17 +64,37 @@ class UnsupportedSizeError(AppError):
     """The answer is wanted in another size than the image's."""
 
 
-class RequestTooLargeError(AppError, HTTPException):
-    """The body holds more bytes than allowed.
+class UnauthorizedError(AppError):
+    """The request carries no valid API key."""
+
+
+class RateLimitedError(AppError):
+    """One client asks more often than allowed."""
+
+    def __init__(self, detail: str, retry_after_seconds: int) -> None:
+        super().__init__(detail)
+        self.headers = {"Retry-After": str(retry_after_seconds)}
+
+
+class RefusedBodyError(AppError, HTTPException):
+    """A body that is not read on.
 
     An HTTPException too, because FastAPI turns anything else that is raised while it reads a form into a 400.
     """
 
     def __init__(self, detail: str) -> None:
-        HTTPException.__init__(self, status_code=413, detail=detail)
+        HTTPException.__init__(self, status_code=400, detail=detail)
 
     def __str__(self) -> str:
         return self.detail
+
+
+class RequestTooLargeError(RefusedBodyError):
+    """The body holds more bytes than allowed."""
+
+
+class HeldBytesError(RefusedBodyError):
+    """All requests and answers together hold more bytes than allowed."""
 
 
 class SlowUploadError(AppError):

@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from app.errors import (
     DamagedPictureError,
     EmptyFileError,
     PictureTooLargeError,
+    SlowPictureError,
     UnsupportedSizeError,
     UnsupportedTypeError,
 )
@@ -30,6 +32,9 @@ ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF")
 _SIGNATURE = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF.{4}WEBP|BM|II[*+]\0|MM\0[*+]|.{4}ftyp(avif|avis|mif1)", re.DOTALL
 )
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+"""Of a segment: what follows the ff is neither data (00) nor a marker without a segment."""
+MAX_JPEG_SCANS = 100
 _MODES: dict[OutputFormat, frozenset[str]] = {
     "png": frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}),
     "jpeg": frozenset({"L", "RGB", "CMYK"}),
@@ -56,10 +61,11 @@ _DECODER_ERRORS = (
 
 @dataclass(frozen=True)
 class PictureLimits:
-    """The largest picture that is decoded."""
+    """The largest picture that is decoded, and the most CPU time that this may take."""
 
     max_pixels: int
     max_side: int
+    max_seconds: float = 5.0
 
 
 def decode(file: BinaryIO, field: str, limits: PictureLimits) -> Image.Image:
@@ -68,12 +74,14 @@ def decode(file: BinaryIO, field: str, limits: PictureLimits) -> Image.Image:
     `field` names the picture in errors. Its size is read from its header and checked before it is decoded.
 
     Raises:
-        EmptyFileError, UnsupportedTypeError, PictureTooLargeError, DamagedPictureError.
+        EmptyFileError, UnsupportedTypeError, PictureTooLargeError, SlowPictureError, DamagedPictureError.
     """
     _require_signature(file, field)
+    data = file.read()
     with _translated_errors(field, limits):
-        image = Image.open(file, formats=ACCEPTED_FORMATS)
+        image = Image.open(_TimedFile(data, field, limits.max_seconds), formats=ACCEPTED_FORMATS)
         _require_limits(image, field, limits)
+        _require_few_scans(data, field)
         image.load()
         return upright(image)
 
@@ -140,6 +148,42 @@ def _require_limits(image: Image.Image, field: str, limits: PictureLimits) -> No
         raise PictureTooLargeError(
             f"'{field}' is {width} x {height} pixels (width x height), {width * height:,} in all; "
             f"at most {limits.max_pixels:,} in all and {limits.max_side:,} a side are accepted."
+        )
+
+
+class _TimedFile(io.BytesIO):
+    """A file that Pillow can read only for some time: what it does in between is bounded by the file's bytes.
+
+    So files end early that are made of millions of tiny parts, each of which costs microseconds.
+    """
+
+    def __init__(self, data: bytes, field: str, max_seconds: float) -> None:
+        super().__init__(data)
+        self._field = field
+        self._max_seconds = max_seconds
+        self._start = time.thread_time()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.thread_time() - self._start > self._max_seconds:
+            raise SlowPictureError(
+                f"'{self._field}' took more than the {self._max_seconds:g} seconds that decoding may take."
+            )
+        return super().read(size)
+
+
+def _require_few_scans(data: bytes, field: str) -> None:
+    """Refuse a JPEG that goes over all its pixels again and again, which costs it a few bytes each time."""
+    scans = 0
+    at = 2 if data.startswith(b"\xff\xd8") else len(data)
+    while scans <= MAX_JPEG_SCANS and (marker := _JPEG_MARKER.search(data, at)):
+        if marker[0] == b"\xff\xd9":
+            break
+        scans += marker[0] == b"\xff\xda"
+        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
+    if scans > MAX_JPEG_SCANS:
+        raise SlowPictureError(
+            f"'{field}' is a JPEG of more than {MAX_JPEG_SCANS} scans, which would take too long to decode; "
+            "progressive JPEGs have about ten."
         )
 
 

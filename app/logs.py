@@ -2,6 +2,7 @@
 
 import json
 import logging
+import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -42,6 +43,9 @@ def configure(level: str, log_format: LogFormat) -> None:
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler])
     logging.captureWarnings(True)
+    # Pillow would log what a picture's tags say, and warn of what it finds odd about them.
+    logging.getLogger("PIL").setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", module="PIL")
 
 
 def with_fields(**fields: object) -> dict[str, Mapping[str, object]]:

@@ -8,10 +8,12 @@ from typing import TypedDict
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
 
-from app import batch_routes, problems
+from app import access, batch_routes, problems
 from app.adapters import iopaint, openai
 from app.engine import Engine
+from app.headers import SecurityHeaders
 from app.lifecycle import DrainGate, Lifecycle
 from app.limits import RequestLimits
 from app.metrics import Metrics
@@ -20,6 +22,7 @@ from app.reload import Reloader
 from app.routes import router
 from app.settings import Settings
 from app.tracing import RequestId
+from app.values import ApiKeys
 from model_core.inpainter import Inpainter
 
 
@@ -77,7 +80,16 @@ def create_app(
 
     package = metadata("inpainting-server")
     app = FastAPI(
-        title="Inpainting server", summary=package["Summary"], version=package["Version"], lifespan=lifespan
+        title="Inpainting server",
+        summary=package["Summary"],
+        version=package["Version"],
+        lifespan=lifespan,
+        redoc_url=None,
+        form_limits={
+            "max_files": problems.MAX_FORM_FILES,
+            "max_fields": problems.MAX_FORM_FIELDS,
+            "max_part_size": problems.MAX_FIELD_BYTES,
+        },
     )
     app.state.lifecycle = lifecycle
     app.state.metrics = metrics
@@ -85,12 +97,33 @@ def create_app(
     app.include_router(batch_routes.create_router(settings))
     app.include_router(openai.router)
     app.include_router(iopaint.create_router())
+    keys = settings.api_keys | settings.api_keys_file
+    access.describe(app.openapi(), keys)
     problems.install(app)
-    # The last one added is the outermost: every answer, a limit's own too, carries its request's id.
+    _add_middleware(app, settings, keys, lifecycle, metrics)
+    return app
+
+
+def _add_middleware(
+    app: FastAPI, settings: Settings, keys: ApiKeys, lifecycle: Lifecycle, metrics: Metrics
+) -> None:
+    """The last one added is the outermost: every answer, a limit's own too, carries its request's id."""
     app.add_middleware(
-        RequestLimits, max_request_bytes=settings.max_request_bytes, timeout_seconds=settings.timeout_seconds
+        RequestLimits,
+        max_request_bytes=settings.max_request_bytes,
+        max_held_bytes=settings.max_held_bytes,
+        timeout_seconds=settings.timeout_seconds,
     )
+    app.add_middleware(access.Access, keys=keys, rate_limit=settings.rate_limit)
     app.add_middleware(DrainGate, lifecycle=lifecycle)
     app.add_middleware(RequestRecords, observe=metrics.observe)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "X-Model", "Server-Timing", "X-Seed", "Retry-After"],
+        )
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
-    return app

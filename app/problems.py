@@ -5,7 +5,7 @@ Under the paths that speak for another service's clients, the same problem is to
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -15,7 +15,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app import errors
+from app.defaults import MOST_BATCH_ITEMS
 from app.error_bodies import IOPaintErrorBody, OpenAIErrorBody, ProblemDetails
+from app.headers import SECURITY_HEADERS
 from app.logs import with_fields
 from model_core import errors as model_errors
 
@@ -23,6 +25,10 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SOON: Mapping[str, str] = {"Retry-After": "1"}
+# Of every form, beside the limits of a whole request.
+MAX_FORM_FILES = 2 * MOST_BATCH_ITEMS
+MAX_FORM_FIELDS = 32
+MAX_FIELD_BYTES = 65_536
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,9 @@ _MODEL_UNAVAILABLE = "The model of this service cannot be used at the moment."
 KINDS: Mapping[type[Exception], Kind] = {
     errors.EmptyFileError: Kind(400, "empty-file", "A file is empty"),
     errors.BadJsonError: Kind(400, "bad-json", "The body is not the JSON that is expected"),
+    errors.UnauthorizedError: Kind(
+        401, "unauthorized", "A valid API key is needed", headers={"WWW-Authenticate": "Bearer"}
+    ),
     errors.SlowUploadError: Kind(408, "slow-upload", "The upload took too long"),
     errors.RequestTooLargeError: Kind(413, "request-too-large", "The request is too large"),
     errors.UnsupportedMediaTypeError: Kind(
@@ -51,12 +60,15 @@ KINDS: Mapping[type[Exception], Kind] = {
     errors.UnsupportedTypeError: Kind(415, "unsupported-type", "A file is not of an accepted picture type"),
     errors.DamagedPictureError: Kind(422, "damaged-picture", "A picture cannot be decoded"),
     errors.PictureTooLargeError: Kind(422, "picture-too-large", "A picture is too large"),
+    errors.SlowPictureError: Kind(422, "slow-picture", "A picture takes too long to decode"),
     errors.MissingMaskError: Kind(422, "missing-mask", "Nothing says what to fill"),
     errors.UnsupportedSizeError: Kind(422, "unsupported-size", "The answer cannot have another size"),
     model_errors.SizeMismatchError: Kind(422, "size-mismatch", "Image and mask differ in size"),
     model_errors.NothingKnownError: Kind(422, "nothing-known", "The mask covers everything"),
     model_errors.PictureModeError: Kind(422, "picture-mode", "A picture's pixel format is not supported"),
     errors.QueueFullError: Kind(429, "queue-full", "Too many requests are waiting", headers=RETRY_SOON),
+    errors.HeldBytesError: Kind(429, "held-bytes", "Too much is being sent at once", headers=RETRY_SOON),
+    errors.RateLimitedError: Kind(429, "rate-limited", "One client asks too often"),
     model_errors.InferenceError: Kind(500, "inference", "The model failed", _NO_ANSWER),
     errors.NotReadyError: Kind(503, "not-ready", "The service is not ready", headers=RETRY_SOON),
     errors.DrainingError: Kind(503, "draining", "The service is stopping", headers=RETRY_SOON),
@@ -71,7 +83,8 @@ KINDS: Mapping[type[Exception], Kind] = {
 
 # Frameworks' own refusals carry a status; their sentences are ours, so that no library's text gets out.
 HTTP_DETAILS: Mapping[int, str] = {
-    400: "The request body is not well-formed multipart/form-data.",
+    400: "The request body is not well-formed multipart/form-data, or has more than "
+    f"{MAX_FORM_FILES} files, {MAX_FORM_FIELDS} other fields, or {MAX_FIELD_BYTES:,} bytes in one of these.",
     404: "There is nothing at this path; /docs lists what there is.",
     405: "This path does not offer that method; the Allow header lists those it does.",
 }
@@ -131,8 +144,8 @@ def problem_response(request: Request, error: Exception) -> JSONResponse:
     """The answer to any exception, as problem+json or in the path's dialect."""
     kind, problem = explain(request, error)
     dialect = dialect_of(request.url.path)
-    # The answer to an unexpected error does not pass through the middleware that adds the id.
-    headers = {"X-Request-ID": problem.request_id, **kind.headers}
+    # The answer to an unexpected error does not pass through the middlewares that add these.
+    headers = {"X-Request-ID": problem.request_id, **SECURITY_HEADERS, **kind.headers}
     return JSONResponse(dialect.body(problem), dialect.status(kind), headers, dialect.media_type)
 
 
@@ -143,6 +156,8 @@ def explain(request: Request, error: Exception) -> tuple[Kind, ProblemDetails]:
     if kind := find_kind(type(error)):
         if kind.detail:  # the log says what the answer does not
             logger.error("%s: %s", kind.title, error, extra=with_fields(request_id=_request_id(request)))
+        own_headers = getattr(error, "headers", None) or {}
+        kind = replace(kind, headers={**kind.headers, **own_headers})
         return _problem(request, kind, kind.detail or str(error))
     if isinstance(error, HTTPException):
         title = HTTPStatus(error.status_code).phrase

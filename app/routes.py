@@ -126,7 +126,7 @@ _INPAINT_DOCS: dict[int | str, dict[str, Any]] = {
         },
         "headers": HEADER_DOCS,
     },
-    **error_docs.describe("/inpaint", 400, 408, 413, 415, 422, 429, 500, 503, 504),
+    **error_docs.describe("/inpaint", 400, 401, 408, 413, 415, 422, 429, 500, 503, 504),
 }
 
 
@@ -166,7 +166,12 @@ async def live(response: Response) -> health.Alive:
     return health.Alive()
 
 
-@router.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse)
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=PlainTextResponse,
+    responses=error_docs.describe("/metrics", 401, 429),
+)
 async def show_metrics(app_metrics: MetricsDep) -> Response:
     """Requests by outcome, the line, the time of each stage, memory, the model, and reloads."""
     return Response(

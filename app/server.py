@@ -13,6 +13,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from app import logs
+from app.connections import BoundedConnection
 from app.lifecycle import Lifecycle
 from app.main import create_app, load_inpainter
 from app.settings import Settings
@@ -95,7 +96,10 @@ def serve(**options: object) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=10,
+        http=BoundedConnection,
+        ws="none",
+        timeout_keep_alive=settings.idle_timeout_seconds,
+        limit_concurrency=settings.max_connections,
     )
     Server(config, lifecycle).run()
 
@@ -104,7 +108,10 @@ def _read_settings(options: Mapping[str, Any]) -> Settings:
     try:
         return Settings(**options)
     except ValidationError as error:
-        wrong = "; ".join(f"INPAINT_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors())
+        wrong = "; ".join(
+            f"INPAINT_{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors()
+        )
         sys.exit(f"The service cannot start: {wrong}.")
 
 

@@ -3,18 +3,17 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.defaults import MOST_BATCH_ITEMS
+from app.values import ApiKeys, keys_in_file, keys_in_text, origins, rate
 from model_core.checkpoint import bundled_path
 
 LARGEST_SIDE = 16_383
 """Pixels. WebP can hold no longer side, so every accepted picture fits every output format."""
 LARGEST_PIXELS = 89_000_000
 """Above this Pillow itself begins to refuse."""
-
-MOST_BATCH_ITEMS = 500
-"""With a mask for each, that is as many files as the parser of forms accepts."""
 
 
 class Settings(BaseSettings):
@@ -47,6 +46,9 @@ class Settings(BaseSettings):
         le=LARGEST_SIDE,
         description="Longest side of an image or mask in pixels, read from its header; longer is a 422.",
     )
+    max_decode_seconds: float = Field(
+        default=5.0, gt=0, description="CPU seconds that decoding one picture may take; more is a 422."
+    )
     max_concurrency: int = Field(
         default=1, ge=1, le=64, description="Inferences that run on the device at the same time."
     )
@@ -63,6 +65,38 @@ class Settings(BaseSettings):
         default=60.0,
         gt=0,
         description="Longest time from a request to its answer; then 504 (408 while it uploads).",
+    )
+    max_held_bytes: PositiveInt = Field(
+        default=500_000_000,
+        description="Bytes of requests and answers that are held at once for all clients; past it, 429.",
+    )
+    max_connections: PositiveInt = Field(
+        default=500, description="Open connections; one more is closed after a bare 503."
+    )
+    idle_timeout_seconds: PositiveInt = Field(
+        default=20,
+        description="Longest silence: to send headers, to take a piece of an answer, between requests.",
+    )
+    api_keys: Annotated[ApiKeys, NoDecode, BeforeValidator(keys_in_text)] = Field(
+        default_factory=frozenset,
+        validate_default=False,
+        repr=False,
+        description="Accepted API keys, separated by commas; without any, no key is needed.",
+    )
+    api_keys_file: Annotated[ApiKeys, NoDecode, BeforeValidator(keys_in_file)] = Field(
+        default_factory=frozenset,
+        validate_default=False,
+        repr=False,
+        description="File of further API keys, one a line; lines that begin with # are skipped.",
+    )
+    rate_limit: Annotated[str, AfterValidator(rate)] | None = Field(
+        default=None,
+        description="Requests of one key, or without keys one address, such as 60/minute; more is a 429.",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(origins)] = Field(
+        default_factory=tuple,
+        validate_default=False,
+        description="Origins whose pages may call the service (CORS), separated by commas; * for all.",
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all interfaces.")
     port: int = Field(default=8000, ge=1, le=65_535, description="TCP port to listen on.")

@@ -31,6 +31,7 @@ FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 
 HOLE_THRESHOLD = 127
+MAX_8_BIT = 255
 MAX_16_BIT = 65535
 
 # What Pillow raises for EXIF data that it cannot read, or cannot write again.
@@ -77,14 +78,16 @@ def hole_from_mask(mask: Image.Image, polarity: Literal["white", "black"] = "whi
     Transparent parts of a mask were not painted, so they are known whatever the polarity.
 
     Raises:
-        PictureModeError: the mask's mode has no conversion to grey.
+        PictureModeError: the mask's mode has no conversion to grey, or its 16 bits hold values of 8 bits.
     """
     if polarity not in ("white", "black"):
         raise ValueError(f"mask polarity is {polarity!r}, expected 'white' or 'black'")
     painted_white = polarity == "white"
     if mask.mode.startswith("I"):
         _require_16_bit(mask)
-        white = np.asarray(mask) > MAX_16_BIT // 2
+        values = np.asarray(mask)
+        _require_full_range(values)
+        white = values > MAX_16_BIT // 2
         return white if painted_white else ~white
     if mask.has_transparency_data and mask.mode not in ("RGBa", "La"):
         colours = mask.convert("RGBA")
@@ -173,6 +176,16 @@ def _require_16_bit(image: Image.Image) -> None:
             raise PictureModeError(
                 f"a picture of mode I must hold values in 0..{MAX_16_BIT}; this one holds {low}..{high}"
             )
+
+
+def _require_full_range(values: Pixels) -> None:
+    """Raise PictureModeError for a 16-bit mask that is all black only because its values are 8-bit ones."""
+    brightest = int(values.max())
+    if 0 < brightest <= MAX_8_BIT:
+        raise PictureModeError(
+            f"the mask has 16 bits, but its brightest pixel is {brightest} of {MAX_16_BIT}, so none is white "
+            f"(above {MAX_16_BIT // 2}); save it with 8 bits, or multiply it by {MAX_16_BIT // MAX_8_BIT}"
+        )
 
 
 def _luma(rgb: FloatArray) -> FloatArray:

@@ -1,11 +1,13 @@
-"""Fixtures that every package's tests share: one tiny real generator and its checkpoint."""
+"""Fixtures for every package: one tiny real generator, its checkpoint, and processes that serve it."""
 
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -40,35 +42,72 @@ def tiny_checkpoint(tiny_generator: Generator, tmp_path_factory: pytest.TempPath
     return path
 
 
+@dataclass(frozen=True)
+class Service:
+    """A running process of the service, and the file that its output goes to."""
+
+    url: str
+    port: int
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def resident_megabytes(self) -> float:
+        """The memory that the process holds, as Linux counts it."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmRSS:"))
+
+    def wait_until_ready(self) -> None:
+        """Until the first real inference has succeeded."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                if httpx.get(f"{self.url}/health/ready").status_code == 200:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.1)
+        raise AssertionError(f"the service was not ready within {START_SECONDS} seconds")
+
+
 @pytest.fixture(scope="session")
-def service_url(tiny_checkpoint: Path) -> Iterator[str]:
-    """The address of a real process that serves the tiny checkpoint."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = {
-        "checkpoint": tiny_checkpoint,
-        "port": port,
-        "device": "cpu",
-        "precision": "fp32",
-        "threads": 1,
-    }
-    environment = os.environ | {f"INPAINT_{name.upper()}": str(value) for name, value in settings.items()}
-    process = subprocess.Popen([sys.executable, "-m", "app"], env=environment, stderr=subprocess.DEVNULL)
-    try:
-        _wait_until_ready(f"http://127.0.0.1:{port}", process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
+def run_service(
+    tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., AbstractContextManager[Service]]:
+    """Run `python -m app` with the settings given by name, until the block ends."""
 
-
-def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
+    @contextmanager
+    def running(**settings: object) -> Iterator[Service]:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        defaults = {
+            "checkpoint": tiny_checkpoint,
+            "port": port,
+            "device": "cpu",
+            "precision": "fp32",
+            "threads": 1,
+        }
+        wanted = {**defaults, **settings}
+        environment = os.environ | {f"INPAINT_{name.upper()}": str(value) for name, value in wanted.items()}
+        # A file, since a pipe that nobody reads would stop the service when it is full.
+        log = tmp_path_factory.mktemp("service") / "log"
+        with open(log, "wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "app"], env=environment, stdout=output, stderr=output
+            )
+        service = Service(f"http://127.0.0.1:{wanted['port']}", int(str(wanted["port"])), process, log)
         try:
-            if httpx.get(f"{url}/health/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise AssertionError(f"the service of the tests did not become ready within {START_SECONDS} seconds")
+            service.wait_until_ready()
+            yield service
+        finally:
+            process.kill()
+            process.wait()
+
+    return running
+
+
+@pytest.fixture(scope="session")
+def service_url(run_service: Callable[..., AbstractContextManager[Service]]) -> Iterator[str]:
+    """The address of a real process that serves the tiny checkpoint."""
+    with run_service() as service:
+        yield service.url

@@ -138,7 +138,7 @@ _DOCS: dict[int | str, dict[str, Any]] = {
         "headers": HEADER_DOCS
         | {"X-Seed": {"description": "The request's sd_seed.", "schema": {"type": "integer"}}},
     },
-    **error_docs.describe(INPAINT_PATH, 400, 408, 413, 415, 422, 429, 500, 503, 504),
+    **error_docs.describe(INPAINT_PATH, 400, 401, 408, 413, 415, 422, 429, 500, 503, 504),
 }
 
 

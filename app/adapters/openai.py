@@ -123,7 +123,7 @@ def read_form(
     response_model=EditedImages,
     responses={
         200: {"headers": HEADER_DOCS},
-        **error_docs.describe(EDITS_PATH, 400, 408, 413, 429, 500, 503, 504),
+        **error_docs.describe(EDITS_PATH, 400, 401, 408, 413, 429, 500, 503, 504),
         # Keeps FastAPI from declaring a 422, which is a 400 here.
         "default": {"model": OpenAIErrorBody, "description": "Any other error"},
     },
@@ -150,7 +150,7 @@ def _as_json(data: bytes, output_format: images.OutputFormat) -> str:
 @router.get(
     MODELS_PATH,
     summary="The loaded checkpoint, as OpenAI's clients ask for it",
-    responses=error_docs.describe(MODELS_PATH, 503),
+    responses=error_docs.describe(MODELS_PATH, 401, 429, 503),
 )
 async def models(engine: EngineDep) -> Models:
     """A list of one: the checkpoint that the service has loaded."""

@@ -3,15 +3,9 @@ the service as a process of its own.
 """
 
 import io
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import numpy as np
@@ -25,17 +19,6 @@ from app.settings import Settings
 ToBytes = Callable[..., bytes]
 AssertProblem = Callable[[httpx.Response, int], dict[str, Any]]
 START_SECONDS = 60
-
-
-class Service(NamedTuple):
-    """A process of the service that is ready, where it listens, and the file that its log goes to."""
-
-    url: str
-    process: "subprocess.Popen[bytes]"
-    log: Path
-
-
-RunService = Callable[..., AbstractContextManager[Service]]
 
 
 @pytest.fixture(scope="session")
@@ -108,47 +91,3 @@ def assert_problem() -> AssertProblem:
         return problem
 
     return check
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until_ready(service: Service) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        assert service.process.poll() is None, service.log.read_text()
-        try:
-            if httpx.get(f"{service.url}/health/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise AssertionError(f"the service was not ready within {START_SECONDS} seconds")
-
-
-@pytest.fixture(scope="session")
-def run_service(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> RunService:
-    """Run `python -m app` with the settings given by name, until the block ends."""
-
-    @contextmanager
-    def running(**settings: object) -> Iterator[Service]:
-        wanted = {"checkpoint": tiny_checkpoint, "port": free_port(), "device": "cpu", "precision": "fp32"}
-        wanted |= settings
-        environment = {f"INPAINT_{name.upper()}": str(value) for name, value in wanted.items()}
-        # A file, since a pipe that nobody reads would stop the service when it is full.
-        log = tmp_path_factory.mktemp("service") / "log"
-        with open(log, "wb") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "app"], env=os.environ | environment, stderr=stderr
-            )
-        service = Service(f"http://127.0.0.1:{wanted['port']}", process, log)
-        try:
-            wait_until_ready(service)
-            yield service
-        finally:
-            process.kill()
-            process.wait()
-
-    return running

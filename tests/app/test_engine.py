@@ -142,6 +142,31 @@ def test_a_cancelled_wait_leaves_the_line(
     assert (engine.running, engine.waiting) == (0, 0)
 
 
+def test_an_abandoned_request_starts_no_inference(
+    settings: Settings, gated: GatedInpainter, files: dict[str, bytes]
+) -> None:
+    """A request that is decoded and waits for the device when its client leaves does not get the device."""
+    engine = Engine(gated, settings)
+    gated.shut()
+
+    async def scenario() -> None:
+        running = asyncio.create_task(engine.fill(fill_request(files)))
+        while gated.begun < 1:
+            await asyncio.sleep(0.01)
+        abandoned = asyncio.create_task(engine.fill(fill_request(files)))
+        await asyncio.sleep(0.3)  # in which the second worker decodes the other request
+        abandoned.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await abandoned
+        gated.gate.set()
+        await running
+
+    asyncio.run(scenario())
+    engine.close()
+    assert gated.begun == 1
+    assert (engine.running, engine.waiting) == (0, 0)
+
+
 def test_a_failing_inference_does_not_block_the_device(settings: Settings, files: dict[str, bytes]) -> None:
     """After an unexpected failure the device is free for the next request."""
 

@@ -282,7 +282,7 @@ def test_openapi_declares_fields_limits_and_errors(client: TestClient) -> None:
     """The documentation has every field and its limits, the picture types, and each error as problem+json."""
     document = client.get("/openapi.json").json()
     responses = document["paths"]["/inpaint"]["post"]["responses"]
-    assert set(responses) == {"200", "400", "408", "413", "415", "422", "429", "500", "503", "504"}
+    assert set(responses) == {"200", "400", "401", "408", "413", "415", "422", "429", "500", "503", "504"}
     assert set(responses["200"]["content"]) == {"image/png", "image/jpeg", "image/webp"}
     assert set(responses["200"]["headers"]) == {"X-Request-ID", "X-Model", "Server-Timing"}
     for status in set(responses) - {"200"}:

@@ -9,10 +9,11 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.limits import RequestLimits
+from app.errors import HeldBytesError
+from app.limits import PIECE_BYTES, RequestLimits
 from app.main import create_app
 from app.settings import Settings
 from app.tracing import RequestId
@@ -20,8 +21,19 @@ from app.tracing import RequestId
 AssertProblem = Callable[[httpx.Response, int], dict[str, Any]]
 
 
-def limited(app: ASGIApp, *, max_request_bytes: int = 1000, timeout_seconds: float = 30.0) -> ASGIApp:
-    limits = RequestLimits(app, max_request_bytes=max_request_bytes, timeout_seconds=timeout_seconds)
+def limited(
+    app: ASGIApp,
+    *,
+    max_request_bytes: int = 1000,
+    max_held_bytes: int = 10_000,
+    timeout_seconds: float = 30.0,
+) -> ASGIApp:
+    limits = RequestLimits(
+        app,
+        max_request_bytes=max_request_bytes,
+        max_held_bytes=max_held_bytes,
+        timeout_seconds=timeout_seconds,
+    )
     return RequestId(limits)
 
 
@@ -84,10 +96,101 @@ def test_nothing_is_read_beyond_the_limit() -> None:
         raise AssertionError("the application of this test answers nothing")
 
     with pytest.raises(Exception, match="1,000 bytes"):
-        asyncio.run(
-            RequestLimits(count_bytes, max_request_bytes=1000, timeout_seconds=5)(SCOPE, receive, send)
-        )
+        asyncio.run(limited(count_bytes)(dict(SCOPE), receive, send))
     assert read == 1100
+
+
+def test_what_all_requests_hold_is_bounded(
+    settings: Settings, files: dict[str, bytes], assert_problem: AssertProblem
+) -> None:
+    """A request that does not fit beside what is held is told to come back, with the limit."""
+    app = create_app(settings.model_copy(update={"max_held_bytes": len(files["image"])}))
+    with TestClient(app) as client:
+        response = client.post("/inpaint", files=files)
+        assert f"{len(files['image']):,} bytes" in assert_problem(response, 429)["detail"]
+        assert int(response.headers["retry-after"]) >= 1
+        assert client.post("/inpaint", files={"image": files["mask"]}).status_code == 422
+
+
+@pytest.mark.parametrize(("held", "room"), [("request", 100), ("answer", 0)])
+def test_bytes_are_held_until_the_answer_is_taken(held: str, room: int) -> None:
+    """Meanwhile other requests have the rest of the room, and afterwards all of it."""
+    answer = bytes(range(256)) * 3000
+    sizes: list[int] = []
+    received = b""
+
+    async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+        body = await Request(scope, receive).body()
+        if held == "request" and scope["path"] == "/held":
+            await require_room(room)
+        content = answer if held == "answer" and scope["path"] == "/held" else str(len(body)).encode()
+        await Response(content)(scope, receive, send)
+
+    limits = RequestLimits(echo, max_request_bytes=1000, max_held_bytes=1000, timeout_seconds=5)
+
+    async def ask(path: str, size: int, send: Send) -> None:
+        async def receive() -> Message:
+            return {"type": "http.request", "body": bytes(size)}
+
+        await limits({**SCOPE, "path": path}, receive, send)
+
+    async def ignore(message: Message) -> None:
+        pass
+
+    async def require_room(room: int) -> None:
+        await ask("/", room, ignore)
+        with pytest.raises(HeldBytesError, match="1,000 bytes"):
+            await ask("/", room + 1, ignore)
+
+    async def take(message: Message) -> None:
+        nonlocal received
+        received += message.get("body", b"")
+        sizes.append(len(message.get("body", b"")))
+        if held == "answer" and message.get("more_body"):
+            await require_room(room)
+
+    async def scenario() -> None:
+        await ask("/held", 900, take)
+        await ask("/", 1000, ignore)
+
+    asyncio.run(scenario())
+    if held == "answer":
+        assert received == answer
+        assert sizes == [0, PIECE_BYTES, PIECE_BYTES, len(answer) - 2 * PIECE_BYTES]
+    else:
+        assert received == b"900"
+
+
+PARTS = {
+    "as many files as may be": (b'filename="f"', 16, 0, 422),
+    "one file too many": (b'filename="f"', 17, 0, 400),
+    "as many fields as may be": (b"", 32, 0, 422),
+    "one field too many": (b"", 33, 0, 400),
+    "a field of just the size": (b"", 1, 65_536, 422),
+    "a field that is too large": (b"", 1, 65_537, 400),
+    "a huge header of a part": (b'x="' + b"a" * 10_000 + b'"', 1, 0, 400),
+    "many headers of a part": (b"\r\nX-A: b" * 20, 1, 0, 400),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_of_a_form_are_bounded(client: TestClient, assert_problem: AssertProblem, name: str) -> None:
+    """Their number, the size of those that are no files, and their headers."""
+    option, count, size, status = PARTS[name]
+    part = b'--x\r\nContent-Disposition: form-data; name="other"; ' + option + b"\r\n\r\n" + b"a" * size
+    body = (part + b"\r\n") * count + b"--x--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    problem = assert_problem(client.post("/inpaint", content=body, headers=headers), status)
+    if status == 400:
+        assert "16 files, 32 other fields, or 65,536 bytes" in problem["detail"]
+
+
+def test_a_form_in_the_address_notation_is_bounded_too(
+    client: TestClient, assert_problem: AssertProblem
+) -> None:
+    """The other kind of form has the same limits."""
+    assert_problem(client.post("/inpaint", data={f"field{number}": "a" for number in range(33)}), 400)
+    assert_problem(client.post("/inpaint", data={"field": "a" * 65_537}), 400)
 
 
 SCOPE: Scope = {"type": "http", "method": "POST", "path": "/", "headers": []}

@@ -25,8 +25,16 @@ def _signal_handlers() -> Iterator[None]:
         ({"DEVICE": "cuda:99"}, "'cuda:99'"),
         ({"DEVICE": "cpu", "PRECISION": "fp16"}, "precision fp16"),
         ({"PORT": "eighty", "MAX_SIDE": "0"}, "INPAINT_MAX_SIDE: .*; INPAINT_PORT: "),
+        ({"API_KEYS": "short"}, "INPAINT_API_KEYS: key 1 of 1 cannot be used; expected at least 16 "),
     ],
-    ids=["missing checkpoint", "broken checkpoint", "missing device", "impossible precision", "bad settings"],
+    ids=[
+        "missing checkpoint",
+        "broken checkpoint",
+        "missing device",
+        "impossible precision",
+        "bad settings",
+        "bad key",
+    ],
 )
 def test_what_cannot_start_says_why(
     tiny_checkpoint: Path,

@@ -47,6 +47,10 @@ def test_environment_variables_set_fields(monkeypatch: pytest.MonkeyPatch) -> No
         ("grace_seconds", "-1"),
         ("watch_checkpoint", "-1"),
         ("threads", "0"),
+        ("max_decode_seconds", "0"),
+        ("max_held_bytes", "0"),
+        ("max_connections", "0"),
+        ("idle_timeout_seconds", "0"),
     ],
 )
 def test_impossible_values_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

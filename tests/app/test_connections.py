@@ -1,0 +1,220 @@
+"""Connections of a real process: slow, silent and superfluous ones are cut off, and others never notice."""
+
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+ToBytes = Callable[..., bytes]
+RunService = Callable[..., AbstractContextManager[Any]]
+IDLE_SECONDS = 1
+MAX_CONNECTIONS = 12
+FORM = "multipart/form-data; boundary=x"
+
+
+@pytest.fixture(scope="module")
+def service(run_service: RunService) -> Iterator[Any]:
+    """A service that waits for a silent client for one second only."""
+    with run_service(idle_timeout_seconds=IDLE_SECONDS, max_connections=MAX_CONNECTIONS) as service:
+        yield service
+
+
+def connect(service: Any, receive_buffer: int | None = None) -> socket.socket:
+    client = socket.socket()
+    if receive_buffer:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    client.settimeout(20)
+    client.connect(("127.0.0.1", service.port))
+    return client
+
+
+def seconds_until_closed(client: socket.socket, byte_every: float | None = None) -> float:
+    """How long the server keeps a connection on which a client sends a byte now and then, or nothing."""
+    begin = time.monotonic()
+    client.settimeout(byte_every or 20)
+    while time.monotonic() - begin < 20:
+        try:
+            if not client.recv(1000):
+                break
+        except TimeoutError:
+            client.sendall(b"x")
+        except ConnectionError:
+            break
+    return time.monotonic() - begin
+
+
+def post(path: str, length: int) -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: {length}\r\n\r\n"
+    return head.encode()
+
+
+@pytest.mark.parametrize(
+    ("sent", "byte_every"),
+    [(b"", None), (b"GET /health HTTP/1.1\r\nX-Slow: ", 0.2), (b"G", None)],
+    ids=["nothing", "a header without end", "half a line"],
+)
+def test_a_head_that_does_not_come_is_not_waited_for(
+    service: Any, sent: bytes, byte_every: float | None
+) -> None:
+    """The whole head has to be there in time, however busily its parts trickle in."""
+    with connect(service) as client:
+        client.sendall(sent)
+        assert IDLE_SECONDS * 0.8 < seconds_until_closed(client, byte_every) < IDLE_SECONDS + 1
+
+
+def test_the_time_begins_anew_with_each_request(service: Any) -> None:
+    """A connection that is used again and again, more slowly than the time in all, is kept."""
+    with connect(service) as client:
+        for _ in range(4):
+            client.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = client.recv(2000)
+            while b"}" not in answer:
+                answer += client.recv(2000)
+            assert answer.startswith(b"HTTP/1.1 200")
+            time.sleep(IDLE_SECONDS * 0.6)
+
+
+def test_the_rest_of_a_refused_body_is_not_waited_for(service: Any) -> None:
+    """A client that goes on sending after it has its answer is cut off."""
+    with connect(service) as client:
+        client.sendall(post("/nothing", 1_000_000) + b"x")
+        assert client.recv(1000).startswith(b"HTTP/1.1 404")
+        assert seconds_until_closed(client, 0.2) < IDLE_SECONDS + 1
+
+
+@pytest.mark.parametrize(("missing", "statuses"), [(100, [b"422"]), (1, [b"200", b"400"])])
+def test_a_body_longer_than_it_says_is_no_next_request(
+    service: Any, files: dict[str, bytes], missing: int, statuses: list[bytes]
+) -> None:
+    """What was declared counts; the bytes behind it are refused, or cut off as a head that does not come."""
+    request = httpx.Request("POST", f"{service.url}/inpaint", files=files)
+    body = request.read()
+    head = post("/inpaint", len(body) - missing).decode().replace(FORM, request.headers["content-type"])
+    with connect(service) as client:
+        client.sendall(head.encode() + body)
+        answer = b"".join(until_closed(client))
+    assert re.findall(rb"HTTP/1\.1 (\d+)", answer) == statuses
+    assert httpx.post(f"{service.url}/inpaint", files=files).status_code == 200
+
+
+def test_a_body_may_be_slower_than_a_head(service: Any, files: dict[str, bytes]) -> None:
+    """An upload has the request's time, not the time of a silent connection."""
+    request = httpx.Request("POST", f"{service.url}/inpaint", files=files)
+    body = request.read()
+    with connect(service) as client:
+        head = post("/inpaint", len(body)).decode().replace(FORM, request.headers["content-type"])
+        client.sendall(head.encode() + body[:100])
+        time.sleep(IDLE_SECONDS * 1.5)
+        client.sendall(body[100:])
+        assert client.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def test_an_answer_that_is_not_read_is_not_kept(service: Any, to_bytes: ToBytes) -> None:
+    """Past the time the connection is cut off; a client that reads gets the whole answer."""
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)
+    files = {"image": to_bytes(Image.fromarray(noise)), "mask": to_bytes(Image.new("L", (1500, 1500)))}
+    request = httpx.Request("POST", f"{service.url}/inpaint", files=files)
+    body = request.read()
+    head = post("/inpaint", len(body)).decode().replace(FORM, request.headers["content-type"])
+    received = {}
+    for pause in (0.0, IDLE_SECONDS * 3):
+        with connect(service, receive_buffer=4096) as client:
+            client.sendall(head.encode() + body)
+            first = client.recv(200)
+            assert first.startswith(b"HTTP/1.1 200")
+            time.sleep(pause)
+            whole = int(first.lower().split(b"content-length: ")[1].split()[0])
+            received[pause] = len(first) + sum(len(part) for part in until_closed(client))
+    assert received[0.0] > whole
+    assert received[IDLE_SECONDS * 3] < received[0.0] * 0.9
+
+
+def until_closed(client: socket.socket) -> Iterator[bytes]:
+    try:
+        while part := client.recv(1_000_000):
+            yield part
+    except ConnectionError:
+        pass
+
+
+def test_superfluous_connections_are_turned_away(service: Any) -> None:
+    """One connection too many gets a 503 at once; when others leave, there is room again."""
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(service)) for _ in range(MAX_CONNECTIONS)]
+        time.sleep(0.2)
+        with connect(service) as one_more:
+            answer = b"".join(until_closed(one_more))
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"Retry-After: 1" in answer
+        assert len(clients) == MAX_CONNECTIONS
+    time.sleep(0.2)
+    assert httpx.get(f"{service.url}/health").status_code == 200
+
+
+def test_slow_clients_delay_nobody(service: Any, files: dict[str, bytes]) -> None:
+    """While three clients send one byte a second, others are answered as fast as without them."""
+
+    def median_seconds(url: str) -> float:
+        seconds = []
+        with httpx.Client() as client:
+            for _ in range(12):
+                begin = time.perf_counter()
+                assert client.post(f"{url}/inpaint", files=files).status_code == 200
+                seconds.append(time.perf_counter() - begin)
+        return sorted(seconds)[len(seconds) // 2]
+
+    with ExitStack() as stack:
+        alone = median_seconds(service.url)
+        slow = [stack.enter_context(connect(service)) for _ in range(3)]
+        stop = threading.Event()
+
+        def trickle() -> None:
+            for client in slow:
+                client.sendall(post("/inpaint", 1000))
+            while not stop.wait(1):
+                for client in slow:
+                    client.sendall(b"-")
+
+        sender = threading.Thread(target=trickle)
+        sender.start()
+        time.sleep(1.5)
+        beside = median_seconds(service.url)
+        stop.set()
+        sender.join()
+    print(f"median of 12 requests: {1000 * alone:.0f} ms alone, {1000 * beside:.0f} ms beside slow clients")
+    assert beside < 2 * alone + 0.05
+
+
+def test_nothing_of_a_client_is_logged(
+    run_service: RunService, photo: Image.Image, mask: Image.Image, to_bytes: ToBytes
+) -> None:
+    """The most talkative log names requests, but no key, no file name and nothing of a picture."""
+    key, name, camera = "key-of-a-client-0123", "family-photo.jpg", "Camera of a client"
+    exif = Image.Exif()
+    exif[0x010F] = camera
+    image = to_bytes(photo, "TIFF", exif=exif)
+    with run_service(log_level="debug", api_keys=key) as service:
+        files = {"image": (name, image), "mask": (name, to_bytes(mask))}
+        answers = [
+            httpx.post(
+                f"{service.url}/inpaint", files=files, headers={"X-API-Key": sent, "X-Request-ID": "r-1"}
+            )
+            for sent in (key, f"{key}x")
+        ]
+        cut = {"image": (name, image[:-5000]), "mask": (name, to_bytes(mask))}
+        answers.append(
+            httpx.post(f"{service.url}/inpaint", files=cut, headers={"Authorization": f"Bearer {key}"})
+        )
+        log = service.log.read_text()
+    assert [answer.status_code for answer in answers] == [200, 401, 422]
+    assert "POST /inpaint" in log
+    for secret in (key, name, "family", camera):
+        assert secret not in log
