@@ -88,7 +88,7 @@ def _add_middleware(app: FastAPI, settings: Settings, keys: ApiKeys) -> None:
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "X-API-Key", "X-Request-ID"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
             expose_headers=["X-Request-ID", "X-Model", "Server-Timing", "Retry-After"],
         )
     app.add_middleware(SecurityHeaders)
