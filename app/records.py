@@ -81,7 +81,9 @@ def _path_template(scope: Scope) -> str:
         return "unmatched"
     if "app_root_path" in scope:  # a mounted folder or application
         return str(scope["root_path"] or "/")
-    return str(scope["route"].path if scope["path_params"] else scope["path"])
+    if scope["path_params"]:
+        return str(getattr(scope.get("route"), "path", "unmatched"))
+    return str(scope["path"])
 
 
 class RequestRecords:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from app import logs
 from app.logs import JsonFormatter, TextFormatter, with_fields
 
 RunService = Callable[..., AbstractContextManager[Any]]
@@ -85,18 +86,29 @@ def test_a_refusal_names_its_problem(client: TestClient, caplog: pytest.LogCaptu
     assert line.fields["outcome"] == "refused"
 
 
-@pytest.mark.parametrize(("log_format", "is_json"), [("json", True), ("text", False)])
-def test_every_line_of_the_process_has_the_format(
-    run_service: RunService, files: dict[str, bytes], log_format: str, is_json: bool
-) -> None:
+def test_every_line_of_the_process_is_json(run_service: RunService, files: dict[str, bytes]) -> None:
     """The server's own lines look like ours, and each request is in the log once."""
-    with run_service(log_format=log_format, drain_seconds=0) as service:
+    with run_service(drain_seconds=0) as service:
         assert httpx.post(f"{service.url}/inpaint", files=files).status_code == 200
         service.process.terminate()
         service.process.wait(timeout=20)
-        lines = service.log.read_text().splitlines()
-    assert len([line for line in lines if "POST /inpaint" in line]) == 1
-    assert len(lines) > 5
-    assert all(line.startswith("{") is is_json for line in lines)
-    if is_json:
-        assert {json.loads(line)["level"] for line in lines} == {"info"}
+        lines = [json.loads(line) for line in service.log.read_text().splitlines()]
+    assert {line["level"] for line in lines} == {"info"}
+    assert {"uvicorn.error", "app.records", "app.lifecycle"} <= {line["logger"] for line in lines}
+    assert [line["path"] for line in lines if line["logger"] == "app.records"] == ["/inpaint"]
+
+
+@pytest.mark.parametrize(("log_format", "is_json"), [("json", True), ("text", False)])
+def test_the_format_is_a_setting(log_format: logs.LogFormat, is_json: bool) -> None:
+    """Of the process as a whole: one handler on the root logger."""
+    root = logging.getLogger()
+    level, before = root.level, root.handlers[:]
+    root.handlers.clear()
+    try:
+        logs.configure("warning", log_format)
+        (handler,) = root.handlers
+        assert isinstance(handler.formatter, JsonFormatter) is is_json
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+        logging.captureWarnings(False)

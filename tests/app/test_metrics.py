@@ -1,5 +1,6 @@
 """The metrics count what happened, under names that cannot be multiplied from outside."""
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -98,7 +99,7 @@ def test_operators_do_not_count_as_users(fresh: TestClient) -> None:
 
 
 def test_gauges_describe_the_service(fresh: TestClient) -> None:
-    """The line, the model, the process, and that nothing has been reloaded."""
+    """The line, the model, and that nothing has been reloaded or told to stop."""
     found = samples(fresh)
     model = fresh.get("/health").json()["model"]
     labels = f"device=cpu name=tiny precision=fp32 sha256={model['sha256']}"
@@ -107,6 +108,12 @@ def test_gauges_describe_the_service(fresh: TestClient) -> None:
     assert found["inpaint_queue_capacity"] == 64
     assert found["inpaint_reloads_total outcome=ok"] == found["inpaint_reloads_total outcome=failed"] == 0
     assert found["inpaint_draining"] == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="read from Linux' /proc")
+def test_the_process_is_measured(fresh: TestClient) -> None:
+    """Memory and start, under the names that every Prometheus client uses."""
+    found = samples(fresh)
     assert found["process_start_time_seconds"] > 0
     assert found["process_resident_memory_bytes"] > 10_000_000
 

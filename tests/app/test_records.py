@@ -50,6 +50,12 @@ def test_a_mounted_folder_is_one_path() -> None:
     assert record.path == "/static"
 
 
+def test_values_in_a_path_are_not_recorded() -> None:
+    """A route that does not say its template counts as none at all."""
+    (record,) = record_of(silent, path="/cats/7", endpoint=silent, path_params={"number": "7"})
+    assert record.path == "unmatched"
+
+
 @pytest.mark.parametrize("path", sorted(OPERATOR_PATHS))
 def test_operators_are_not_recorded(path: str) -> None:
     """Probes ask every few seconds and say nothing about users."""

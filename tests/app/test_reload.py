@@ -159,17 +159,6 @@ def test_a_bad_checkpoint_changes_nothing(
     assert not told[0].exc_info
 
 
-class Failing:
-    """Loads a model once, and fails from then on in a way that no error of ours describes."""
-
-    def __init__(self, fail: Callable[[], object]) -> None:
-        self._fail = fail
-
-    def __call__(self, settings: Settings) -> Inpainter:
-        self._fail()
-        raise AssertionError("the failure did not happen")
-
-
 def absurd_allocation() -> torch.Tensor:
     return torch.empty(1 << 60, dtype=torch.uint8)
 
@@ -190,10 +179,13 @@ def test_an_unexpected_failure_does_not_end_reloading(
     traceback: bool,
 ) -> None:
     """Whatever loading raises, the old model serves; only what nobody foresaw brings a traceback."""
+
+    def load(_: Settings) -> Inpainter:
+        raise AssertionError(f"this did not fail: {fail()}")
+
     old = load_inpainter(settings)
     engine = Engine(old, settings)
-    metrics = Metrics(Lifecycle(0, 0))
-    reloader = Reloader(settings, Failing(fail), engine, metrics, asyncio.Event())
+    reloader = Reloader(settings, load, engine, Metrics(Lifecycle(0, 0)), asyncio.Event())
     asyncio.run(reloader.reload())
     assert reloader.last is not None
     assert reloader.last.outcome == "failed"
