@@ -58,14 +58,16 @@ class Models(BaseModel):
 
 def read_image(
     image: Annotated[
-        list[UploadFile] | None, File(description="The picture to fill; under this name or as image[].")
-    ] = None,
+        list[UploadFile],
+        File(default_factory=list, description="The picture to fill; under this name or as image[]."),
+    ],
     image_array: Annotated[
-        list[UploadFile] | None, File(alias="image[]", description="The same; one picture in all.")
-    ] = None,
+        list[UploadFile],
+        File(alias="image[]", default_factory=list, description="The same; one picture in all."),
+    ],
 ) -> UploadFile:
     """The one picture of the form."""
-    files = [*(image or []), *(image_array or [])]
+    files = [*image, *image_array]
     if len(files) != 1:
         message = f"expected one picture in 'image' or 'image[]', got {len(files)}"
         raise RequestValidationError([{"type": "one_picture", "loc": ("body", "image"), "msg": message}])
