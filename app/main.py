@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from app import problems
 from app.engine import Engine
 from app.limits import RequestLimits
+from app.page import router as page
 from app.routes import router
 from app.settings import Settings
 from app.tracing import RequestId
@@ -55,6 +56,7 @@ def create_app(settings: Settings | None = None, inpainter: Inpainter | None = N
         title="Inpainting server", summary=package["Summary"], version=package["Version"], lifespan=lifespan
     )
     app.include_router(router)
+    page.install(app, settings)
     problems.install(app)
     # The last one added is the outermost: every answer, a limit's own too, carries its request's id.
     app.add_middleware(
