@@ -86,9 +86,13 @@ export class Editor {
   }
 
   /** @param {Point} point of the stage */
-  startStroke(point, erases = this.tool === "eraser") {
+  startStroke(point) {
     const { viewport } = this.#stage;
-    this.#stroke = { points: [viewport.toPicture(point)], radius: this.brushSize / 2 / viewport.scale, erases };
+    this.#stroke = {
+      points: [viewport.toPicture(point)],
+      radius: this.brushSize / 2 / viewport.scale,
+      erases: this.tool === "eraser",
+    };
     this.#stage.extend(this.#stroke, 0);
   }
 

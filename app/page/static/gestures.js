@@ -2,7 +2,7 @@
  * @typedef {import("./viewport.js").Point} Point
  * @typedef {{
  *   pans: () => boolean,
- *   startStroke: (point: Point, erases: boolean) => void,
+ *   startStroke: (point: Point) => void,
  *   extendStroke: (points: Point[]) => void,
  *   finishStroke: () => void,
  *   cancelStroke: () => void,
@@ -12,7 +12,6 @@
  * }} Handlers points are of the element, in CSS pixels
  */
 
-const PEN_ERASER = 32;
 const WHEEL_SPEED = 0.0015;
 const LINE_HEIGHT = 16;
 
@@ -57,7 +56,7 @@ export class Gestures {
       this.#gesture = "pan";
     } else {
       this.#gesture = "paint";
-      this.#handlers.startStroke(point, (event.buttons & PEN_ERASER) !== 0);
+      this.#handlers.startStroke(point);
     }
   }
 

@@ -47,7 +47,7 @@ const controls = new Controls(texts, editor, {
 
 new Gestures(/** @type {HTMLElement} */ (document.querySelector("#paint")), {
   pans: () => editor.tool === "hand" || editor.comparing || controls.busy || controls.spaceHeld,
-  startStroke: (point, erases) => editor.startStroke(point, erases || editor.tool === "eraser"),
+  startStroke: (point) => editor.startStroke(point),
   extendStroke: (points) => editor.extendStroke(points),
   finishStroke: () => editor.finishStroke(),
   cancelStroke: () => editor.cancelStroke(),
