@@ -15,6 +15,7 @@ export class Controls {
   #size = /** @type {HTMLInputElement} */ (find("#size"));
   #divider = /** @type {HTMLInputElement} */ (find("#divider"));
   #format = /** @type {HTMLSelectElement} */ (find("#format"));
+  #stage = find("#stage");
   #cursor = find("#cursor");
   #go = find("#go");
   #texts;
@@ -33,7 +34,11 @@ export class Controls {
     for (const button of this.#buttons()) {
       button.addEventListener("click", () => this.#run(button.dataset.command ?? ""));
     }
-    this.#size.addEventListener("input", () => this.#setBrush(this.#size.valueAsNumber));
+    this.#size.addEventListener("input", () => {
+      this.#setBrush(this.#size.valueAsNumber);
+      this.showCursor({ x: this.#stage.clientWidth / 2, y: this.#stage.clientHeight / 2 });
+    });
+    this.#size.addEventListener("change", () => this.showCursor(null));
     this.#divider.addEventListener("input", () => editor.compare(true, this.#divider.valueAsNumber / 100));
     addEventListener("keydown", (event) => this.#keyDown(event));
     addEventListener("keyup", ({ key }) => {
@@ -77,6 +82,7 @@ export class Controls {
     document.body.classList.toggle("comparing", comparing);
     document.body.classList.toggle("busy", this.busy);
     this.#go.dataset.command = this.busy ? "cancel" : "fill";
+    find("#go use").setAttribute("href", this.busy ? "#i-close" : "#i-fill");
     find("#go span").textContent = this.#texts.get(this.busy ? "cancel" : "fill");
     for (const button of this.#buttons()) {
       const name = button.dataset.command ?? "";
@@ -151,8 +157,8 @@ export class Controls {
     this.#texts.apply();
     for (const button of this.#buttons()) {
       const [shortcut] = SHORTCUTS[button.dataset.command ?? ""] ?? [];
-      const { title } = button;
-      if (shortcut && title) button.title = `${title} (${keysOf(shortcut).join("+")})`;
+      const name = button.ariaLabel ?? button.textContent;
+      if (shortcut) button.title = `${name} (${keysOf(shortcut).join("+")})`;
     }
     this.update();
   }
