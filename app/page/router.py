@@ -45,12 +45,11 @@ def install(app: FastAPI, settings: Settings) -> None:
     files = _PageFiles(directory=FILES)
     limits = Limits.model_validate(settings, from_attributes=True)
 
-    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
-    async def page(request: Request) -> Response:
-        return await files.get_response("index.html", request.scope)
-
     @app.get("/page/limits", include_in_schema=False)
     async def page_limits() -> Limits:
         return limits
 
-    app.mount("/page", files)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    @app.api_route("/page/{name}", methods=["GET", "HEAD"], include_in_schema=False)
+    async def page_file(request: Request) -> Response:
+        return await files.get_response(request.path_params.get("name", "index.html"), request.scope)

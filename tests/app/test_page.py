@@ -1,4 +1,4 @@
-"""The page as it is served; what it does is tested in a browser, in tests/page."""
+"""The page as it is served; what it does is tested in a browser, in tests/app/page."""
 
 import json
 import re
@@ -85,3 +85,10 @@ def test_every_problem_has_a_title() -> None:
     """Each status that the service answers is told in the page's words, not as a number."""
     statuses = {kind.status for kind in [*KINDS.values(), INVALID_FIELD]}
     assert {f"problem{status}" for status in statuses} <= STRINGS["en"].keys()
+
+
+def test_other_methods_are_told_which_there_are(client: TestClient, assert_problem: AssertProblem) -> None:
+    """The page is only read."""
+    response = client.post("/page/main.js")
+    assert_problem(response, 405)
+    assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}

@@ -32,7 +32,11 @@ export class Controls {
     this.#commands = commands;
     this.#offerLanguages();
     for (const button of this.#buttons()) {
-      button.addEventListener("click", () => this.#run(button.dataset.command ?? ""));
+      button.addEventListener("click", ({ detail }) => {
+        // After a click with a pointer, the keys belong to the picture again.
+        if (detail) button.blur();
+        this.#run(button.dataset.command ?? "");
+      });
     }
     this.#size.addEventListener("input", () => {
       this.#setBrush(this.#size.valueAsNumber);
@@ -122,7 +126,7 @@ export class Controls {
   #keyDown(event) {
     const target = /** @type {Element} */ (event.target);
     if (target.closest("dialog, select, input:not([type=range])")) return;
-    const onButton = target.closest("button, input") !== null;
+    const onButton = target.closest("button") !== null;
     if (event.key === " " && !onButton) {
       event.preventDefault();
       this.spaceHeld = true;

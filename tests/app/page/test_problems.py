@@ -1,6 +1,5 @@
 """Whatever goes wrong is told in a sentence, and the work goes on."""
 
-import io
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +18,7 @@ from app.settings import Settings
 from model_core.inpainter import Inpainter
 
 Visit = Callable[..., Any]
-
-
-def encode(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+ToBytes = Callable[..., bytes]
 
 
 class RequireKey:
@@ -40,11 +34,11 @@ class RequireKey:
         await answer(scope, receive, send)
 
 
-def test_a_server_that_is_gone(visit: Visit, serve: Any, page_settings: Settings, photo: bytes):
+def test_a_server_that_is_gone(visit: Visit, serve: Any, settings: Settings, photo_file: bytes):
     """The page says that it cannot be reached, and keeps the paint."""
-    with serve(create_app(page_settings)) as address:
+    with serve(create_app(settings)) as address:
         screen = visit(address)
-        screen.open(photo)
+        screen.open(photo_file)
         screen.paint((48, 32))
 
     assert "cannot be reached" in screen.fill()
@@ -52,10 +46,10 @@ def test_a_server_that_is_gone(visit: Visit, serve: Any, page_settings: Settings
     assert screen.page.is_enabled("[data-command=fill]")
 
 
-def test_the_service_explains_a_refusal(visit: Visit, photo: bytes):
+def test_the_service_explains_a_refusal(visit: Visit, photo_file: bytes):
     """The detail of a problem is shown until it is dismissed."""
     screen = visit()
-    screen.open(photo)
+    screen.open(photo_file)
     screen.page.locator("#size").fill("200")
     for y in (5, 30, 60):
         screen.paint((0, y), (95, y))
@@ -67,13 +61,13 @@ def test_the_service_explains_a_refusal(visit: Visit, photo: bytes):
     assert screen.said == ""
 
 
-def test_a_key_is_asked_for(visit: Visit, serve: Any, page_settings: Settings, photo: bytes):
+def test_a_key_is_asked_for(visit: Visit, serve: Any, settings: Settings, photo_file: bytes):
     """A refused key is asked for again, the right one is kept for the next request, and none cancels."""
-    app = create_app(page_settings)
+    app = create_app(settings)
     app.add_middleware(RequireKey, key="right")
     with serve(app) as address:
         screen = visit(address)
-        screen.open(photo)
+        screen.open(photo_file)
         screen.paint((48, 32))
         screen.page.click("#go")
         screen.page.click("#key button:not([value=use])")
@@ -105,8 +99,8 @@ class GatedInpainter(Inpainter):
 
 
 @pytest.fixture
-def gated(page_settings: Settings) -> Iterator[GatedInpainter]:
-    inpainter = GatedInpainter.from_checkpoint(page_settings.checkpoint, device="cpu", precision="fp32")
+def gated(settings: Settings) -> Iterator[GatedInpainter]:
+    inpainter = GatedInpainter.from_checkpoint(settings.checkpoint, device="cpu", precision="fp32")
     assert isinstance(inpainter, GatedInpainter)
     inpainter.gate, inpainter.begun = threading.Event(), threading.Event()
     inpainter.gate.set()
@@ -115,17 +109,16 @@ def gated(page_settings: Settings) -> Iterator[GatedInpainter]:
 
 
 def test_a_busy_service_is_asked_again(
-    visit: Visit, serve: Any, page_settings: Settings, gated: GatedInpainter, photo: bytes
+    visit: Visit, serve: Any, settings: Settings, gated: GatedInpainter, files: dict[str, bytes]
 ):
     """On 429 the page waits as Retry-After asks, which can be cancelled, and in the end has its picture."""
-    app = create_app(page_settings.model_copy(update={"max_queued_requests": 0}), gated)
+    app = create_app(settings.model_copy(update={"max_queued_requests": 0}), gated)
     with serve(app) as address, ThreadPoolExecutor(1) as other:
         screen = visit(address)
-        screen.open(photo)
+        screen.open(files["image"])
         screen.paint((48, 32))
         gated.begun.clear()
         gated.gate.clear()
-        files = {"image": photo, "mask": encode(Image.new("L", (96, 64), 0))}
         first = other.submit(httpx.post, f"{address}inpaint", files=files, timeout=60)
         assert gated.begun.wait(timeout=20)
 
@@ -144,7 +137,7 @@ def test_a_busy_service_is_asked_again(
         screen.page.context.close()
 
 
-def test_too_large_pictures_are_not_sent(visit: Visit, serve: Any, page_settings: Settings):
+def test_too_large_pictures_are_not_sent(visit: Visit, serve: Any, settings: Settings, to_bytes: ToBytes):
     """They are refused when they are chosen, with the numbers."""
     limits = {"max_request_bytes": 30_000, "max_pixels": 9000, "max_side": 100}
     noise = np.random.default_rng(0).integers(0, 256, (100, 120, 3), dtype=np.uint8)
@@ -153,10 +146,10 @@ def test_too_large_pictures_are_not_sent(visit: Visit, serve: Any, page_settings
         (Image.new("L", (99, 98)), "The picture has 99 × 98 pixels"),
         (Image.new("L", (101, 5)), "100 pixels on a side"),
     ]
-    with serve(create_app(page_settings.model_copy(update=limits))) as address:
+    with serve(create_app(settings.model_copy(update=limits))) as address:
         screen = visit(address)
         for picture, said in refusals:
-            file = {"name": "photo.png", "mimeType": "image/png", "buffer": encode(picture)}
+            file = {"name": "photo.png", "mimeType": "image/png", "buffer": to_bytes(picture)}
             screen.page.set_input_files("#file", file)
             screen.page.wait_for_selector(f"#alert:has-text('{said}')")
             assert screen.page.is_visible("#welcome")

@@ -13,6 +13,7 @@ from app.main import create_app
 from app.settings import Settings
 
 Visit = Callable[..., Any]
+ToBytes = Callable[..., bytes]
 BRUSH = 40 / 4
 """Diameter in pixels of the picture: 40 on the screen, where 96 x 64 pixels are shown at scale 4."""
 
@@ -27,31 +28,25 @@ def disc(x: float, y: float, radius: float, width: int = 96, height: int = 64) -
     return np.hypot(columns - x, rows - y) <= radius
 
 
-def encode(image: Image.Image, file_format: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    return buffer.getvalue()
-
-
-def test_what_is_not_painted_stays_as_it_was(visit: Visit, photo: bytes):
+def test_what_is_not_painted_stays_as_it_was(visit: Visit, photo_file: bytes):
     """The downloaded PNG differs from the original in the painted disc and in no pixel outside of it."""
     screen = visit()
-    screen.open(photo, "my.photo.png")
+    screen.open(photo_file, "my.photo.png")
     screen.paint((48, 32))
 
     assert screen.fill().startswith("Filled in ")
     name, data = screen.download()
 
     assert name == "my.photo-filled.png"
-    changed = (pixels(data) != pixels(photo)).any(axis=-1)
+    changed = (pixels(data) != pixels(photo_file)).any(axis=-1)
     assert not changed[~disc(48, 32, BRUSH / 2 + 1)].any()
     assert changed[disc(48, 32, BRUSH / 2 - 1)].mean() > 0.9
 
 
-def test_the_result_is_filled_again(visit: Visit, photo: bytes):
+def test_the_result_is_filled_again(visit: Visit, photo_file: bytes):
     """A second fill keeps the first, and undo goes back through both to the paint of the first."""
     screen = visit()
-    screen.open(photo)
+    screen.open(photo_file)
     screen.paint((30, 32))
     screen.fill()
     _, first = screen.download()
@@ -70,11 +65,11 @@ def test_the_result_is_filled_again(visit: Visit, photo: bytes):
     assert not screen.page.is_enabled("[data-command=download]")
 
 
-def test_a_turned_photograph_is_painted_upright(visit: Visit, picture: Image.Image):
+def test_a_turned_photograph_is_painted_upright(visit: Visit, photo: Image.Image, to_bytes: ToBytes):
     """EXIF orientation is applied to what is seen, to the mask and to the answer alike."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned = encode(picture, "JPEG", quality=95, exif=exif)
+    turned = to_bytes(photo, "JPEG", quality=95, exif=exif)
     upright = np.rot90(pixels(turned), -1)
     screen = visit()
     screen.open(turned, "photo.jpg")
@@ -92,10 +87,10 @@ def test_a_turned_photograph_is_painted_upright(visit: Visit, picture: Image.Ima
 @pytest.mark.parametrize(
     ("file_format", "name"), [("jpeg", "photo-filled.jpg"), ("webp", "photo-filled.webp")]
 )
-def test_other_formats_are_downloaded(visit: Visit, photo: bytes, file_format: str, name: str):
+def test_other_formats_are_downloaded(visit: Visit, photo_file: bytes, file_format: str, name: str):
     """The service encodes the same result in the chosen format."""
     screen = visit()
-    screen.open(photo)
+    screen.open(photo_file)
     screen.paint((48, 32))
     screen.fill()
     _, lossless = screen.download()
@@ -106,17 +101,17 @@ def test_other_formats_are_downloaded(visit: Visit, photo: bytes, file_format: s
     assert np.abs(pixels(data).astype(int) - pixels(lossless)).mean() < 6
 
 
-def test_before_and_after_are_compared(visit: Visit, photo: bytes):
+def test_before_and_after_are_compared(visit: Visit, photo_file: bytes):
     """Left of the divider is the original, right of it the result; mouse and keys move the divider."""
     screen = visit()
-    screen.open(photo)
+    screen.open(photo_file)
     screen.paint((40, 32))
     screen.fill()
     filled = screen.colour_at(40.5, 32.5)
     screen.page.keyboard.press("c")
     screen.settle()
     original = screen.colour_at(40.5, 32.5)
-    assert original == pytest.approx(pixels(photo)[32, 40], abs=60)
+    assert original == pytest.approx(pixels(photo_file)[32, 40], abs=60)
     assert original != filled
 
     divider = screen.page.locator("#divider")
@@ -136,7 +131,7 @@ def test_before_and_after_are_compared(visit: Visit, photo: bytes):
 
 
 @pytest.mark.parametrize("way", ["paste", "drop"])
-def test_pictures_are_pasted_and_dropped(visit: Visit, photo: bytes, way: str):
+def test_pictures_are_pasted_and_dropped(visit: Visit, photo_file: bytes, way: str):
     """A file on the clipboard or from the desktop is opened like a chosen one."""
     screen = visit()
     screen.page.evaluate(
@@ -149,12 +144,12 @@ def test_pictures_are_pasted_and_dropped(visit: Visit, photo: bytes, way: str):
                 : new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true });
             document.body.dispatchEvent(event);
         }""",
-        [way, base64.b64encode(photo).decode()],
+        [way, base64.b64encode(photo_file).decode()],
     )
     screen.page.wait_for_selector("body.working:not(.busy)")
     screen.settle()
 
-    assert screen.colour_at(10.5, 10.5) == pytest.approx(pixels(photo)[10, 10], abs=60)
+    assert screen.colour_at(10.5, 10.5) == pytest.approx(pixels(photo_file)[10, 10], abs=60)
 
 
 def test_the_example_needs_one_press(visit: Visit):
@@ -188,15 +183,15 @@ def test_the_mask_is_white_where_the_paint_is(visit: Visit):
 
 
 def test_a_result_that_is_too_large_is_sent_as_jpeg(
-    visit: Visit, serve: Any, page_settings: Settings, picture: Image.Image
+    visit: Visit, serve: Any, settings: Settings, photo: Image.Image, to_bytes: ToBytes
 ):
     """A JPEG whose PNG is over the limit can still be filled twice, and the page says what it did."""
-    photo = encode(picture.resize((480, 320)), "JPEG", quality=80)
-    app = create_app(page_settings.model_copy(update={"max_request_bytes": 2 * len(photo)}))
+    large = to_bytes(photo.resize((480, 320)), "JPEG", quality=80)
+    app = create_app(settings.model_copy(update={"max_request_bytes": 2 * len(large)}))
     size = (480, 320)
     with serve(app) as address:
         screen = visit(address)
-        screen.open(photo, "photo.jpg")
+        screen.open(large, "photo.jpg")
         screen.paint((100, 100), size=size)
         assert "JPEG" not in screen.fill()
         _, first = screen.download()
@@ -205,6 +200,6 @@ def test_a_result_that_is_too_large_is_sent_as_jpeg(
         _, second = screen.download()
         screen.page.context.close()
 
-    assert len(first) > 2 * len(photo)
+    assert len(first) > 2 * len(large)
     assert "sent as JPEG" in said
     assert np.abs(pixels(second).astype(int) - pixels(first)).mean() < 6

@@ -1,6 +1,5 @@
 """Fixtures of the page's tests: the real service on a tiny checkpoint, and a real browser."""
 
-import io
 import os
 import shutil
 import threading
@@ -10,7 +9,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -27,6 +25,7 @@ CHROMIUM_ARGUMENTS = (
 )
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
+ToBytes = Callable[..., bytes]
 Serve = Callable[[FastAPI], AbstractContextManager[str]]
 
 
@@ -113,11 +112,6 @@ Visit = Callable[..., Screen]
 
 
 @pytest.fixture(scope="session")
-def page_settings(tiny_checkpoint: Path) -> Settings:
-    return Settings(checkpoint=tiny_checkpoint, device="cpu", precision="fp32", threads=1)
-
-
-@pytest.fixture(scope="session")
 def serve() -> Serve:
     """Serve an application on a free port for as long as the context lasts; gives its address."""
 
@@ -142,9 +136,9 @@ def serve() -> Serve:
 
 
 @pytest.fixture(scope="session")
-def address(serve: Serve, page_settings: Settings) -> Iterator[str]:
+def address(serve: Serve, settings: Settings) -> Iterator[str]:
     """One service for every test that needs no settings of its own."""
-    with serve(create_app(page_settings)) as address:
+    with serve(create_app(settings)) as address:
         yield address
 
 
@@ -193,22 +187,7 @@ def is_fault(message: ConsoleMessage) -> bool:
     return message.type == "error" and not message.text.startswith("Failed to load resource")
 
 
-def encode(image: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    return buffer.getvalue()
-
-
 @pytest.fixture(scope="session")
-def picture() -> Image.Image:
-    """96 x 64 pixels of colour that differs everywhere."""
-    rows, columns = np.mgrid[0:64, 0:96]
-    smooth = np.stack([rows * 3, columns * 2, 255 - rows - columns], axis=-1)
-    noise = np.random.default_rng(0).integers(0, 20, smooth.shape)
-    return Image.fromarray(np.clip(smooth + noise, 0, 255).astype(np.uint8))
-
-
-@pytest.fixture(scope="session")
-def photo(picture: Image.Image) -> bytes:
-    """The picture as a PNG file."""
-    return encode(picture)
+def photo_file(photo: Image.Image, to_bytes: ToBytes) -> bytes:
+    """The photo as a PNG file."""
+    return to_bytes(photo)

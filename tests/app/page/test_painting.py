@@ -9,9 +9,9 @@ Visit = Callable[..., Any]
 
 
 @pytest.fixture
-def screen(visit: Visit, photo: bytes) -> Iterator[Any]:
+def screen(visit: Visit, photo_file: bytes) -> Iterator[Any]:
     screen = visit()
-    screen.open(photo)
+    screen.open(photo_file)
     return screen
 
 
@@ -120,8 +120,6 @@ def test_the_picture_is_moved(screen: Any, way: str):
     start = screen.place(48, 32, 96, 64)
     screen.page.mouse.move(*start)
     if way == "space":
-        screen.page.mouse.click(5, 5)
-        screen.page.mouse.move(*start)
         screen.page.keyboard.down(" ")
     elif way == "hand":
         screen.page.keyboard.press("h")
@@ -135,10 +133,10 @@ def test_the_picture_is_moved(screen: Any, way: str):
     assert not is_enabled(screen, "undo")
 
 
-def test_one_finger_paints_and_two_pinch(visit: Visit, photo: bytes):
+def test_one_finger_paints_and_two_pinch(visit: Visit, photo_file: bytes):
     """The stroke that the first of two fingers began is taken back, and the pinch enlarges."""
     screen = visit(viewport={"width": 390, "height": 780}, has_touch=True, is_mobile=True)
-    screen.open(photo)
+    screen.open(photo_file)
     send = input_of(screen)
     (x, y), (x2, y2) = screen.place(20, 20, 96, 64), screen.place(60, 20, 96, 64)
     send("touchStart", (x, y))
