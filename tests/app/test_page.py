@@ -32,6 +32,7 @@ def test_the_page_is_served_under_a_strict_policy(client: TestClient, path: str)
 
     again = client.get(path, headers={"If-None-Match": response.headers["etag"]})
     assert again.status_code == 304
+    assert again.headers["content-security-policy"] == policy
 
 
 @pytest.mark.parametrize("path", ["/page/none.js", "/page/../router.py", "/page/%2e%2e/router.py", "/page/"])

@@ -114,7 +114,7 @@ export class Editor {
 
   cancelStroke() {
     this.#stroke = null;
-    this.#stage.draw();
+    this.#changed();
   }
 
   /** Compare with the picture as it was opened. @param {boolean} comparing */

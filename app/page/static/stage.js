@@ -19,6 +19,8 @@ export class Stage {
   #divider = 0.5;
   /** @type {Stroke[]} */
   #strokes = [];
+  /** @type {Stroke | null} */
+  #growing = null;
   #frame = 0;
   #below;
   #above;
@@ -36,6 +38,7 @@ export class Stage {
   show(picture, strokes) {
     this.#picture = picture;
     this.#strokes = strokes;
+    this.#growing = null;
     this.viewport.show(picture);
     this.draw();
   }
@@ -47,8 +50,12 @@ export class Stage {
     this.draw();
   }
 
-  /** Draw the points of a stroke from number `from` on, over what has been drawn. @param {Stroke} stroke @param {number} from */
+  /**
+   * Draw the points of a growing stroke from number `from` on, over what has been drawn.
+   * @param {Stroke} stroke @param {number} from
+   */
   extend(stroke, from) {
+    this.#growing = stroke;
     drawStroke(this.#above, stroke, from);
   }
 
@@ -102,7 +109,9 @@ export class Stage {
     context.rect(0, 0, picture.width, picture.height);
     context.clip();
     context.fillStyle = context.strokeStyle = this.#colour;
-    if (!this.#before) for (const stroke of this.#strokes) drawStroke(context, stroke);
+    if (this.#before) return;
+    for (const stroke of this.#strokes) drawStroke(context, stroke);
+    if (this.#growing) drawStroke(context, this.#growing);
   }
 }
 

@@ -110,6 +110,20 @@ def test_the_wheel_enlarges_what_is_under_it(screen: Any):
     assert not screen.paint_at(*edge)
 
 
+def test_a_stroke_outlives_a_zoom(screen: Any):
+    """What a stroke has drawn so far is still there when everything is drawn anew."""
+    screen.page.mouse.move(*screen.place(40, 32, 96, 64))
+    screen.page.mouse.down()
+    screen.page.mouse.move(*screen.place(48, 32, 96, 64))
+    screen.page.mouse.wheel(0, -300)
+    screen.settle()
+
+    assert screen.paint_at(48, 32)
+    screen.page.mouse.up()
+    screen.settle()
+    assert screen.paint_at(48, 32)
+
+
 @pytest.mark.parametrize("way", ["space", "hand", "right button"])
 def test_the_picture_is_moved(screen: Any, way: str):
     """By space bar, hand or right button: the paint moves along, and none is added."""
