@@ -56,7 +56,10 @@ export class Editor {
     return Boolean(this.work?.picture.request);
   }
 
-  /** Begin anew with a picture, and strokes that are already painted over it. @param {Picture} picture @param {Stroke[]} strokes */
+  /**
+   * Begin anew with a picture, and strokes that are already painted over it.
+   * @param {Picture} picture @param {Stroke[]} strokes
+   */
   open(picture, strokes = []) {
     const forgotten = this.#pictures();
     this.#history = new History({ picture, strokes });

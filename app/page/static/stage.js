@@ -43,7 +43,10 @@ export class Stage {
     this.draw();
   }
 
-  /** Show `before` left of the divider, or nothing but the current picture. @param {Picture | null} before @param {number} divider 0 to 1 */
+  /**
+   * Show `before` left of the divider, or nothing but the current picture.
+   * @param {Picture | null} before @param {number} divider 0 to 1
+   */
   compare(before, divider) {
     this.#before = before;
     this.#divider = divider;

@@ -35,7 +35,7 @@ export class Texts {
     return value.toLocaleString(this.language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
   }
 
-  /** Change the language, and the address too, so that the page keeps it when it is loaded again. @param {string} language */
+  /** Change the language, and the address too, so that a reload keeps it. @param {string} language */
   choose(language) {
     this.language = language;
     const address = new URL(location.href);

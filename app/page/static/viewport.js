@@ -28,7 +28,10 @@ export class Viewport {
     else this.panBy(0, 0);
   }
 
-  /** Show another picture; one of the same size is seen as its predecessor was. @param {{width: number, height: number}} picture */
+  /**
+   * Show another picture; one of the same size is seen as its predecessor was.
+   * @param {{width: number, height: number}} picture
+   */
   show({ width, height }) {
     if (width === this.#picture.width && height === this.#picture.height) return;
     this.#picture = { width, height };
@@ -40,7 +43,10 @@ export class Viewport {
     this.panBy(0, 0);
   }
 
-  /** Enlarge by `factor`, while what is at `centre` of the stage stays there. @param {number} factor @param {Point} centre */
+  /**
+   * Enlarge by `factor`, while what is at `centre` of the stage stays there.
+   * @param {number} factor @param {Point} centre
+   */
   zoomAt(factor, centre) {
     const scale = Math.min(Math.max(this.scale * factor, this.fittingScale), MAX_SCALE);
     const { x, y } = this.toPicture(centre);

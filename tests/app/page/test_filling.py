@@ -73,6 +73,7 @@ def test_a_turned_photograph_is_painted_upright(visit: Visit, photo: Image.Image
     upright = np.rot90(pixels(turned), -1)
     screen = visit()
     screen.open(turned, "photo.jpg")
+    assert screen.colour_at(20.5, 10.5, size=(64, 96)) == pytest.approx(upright[10, 20], abs=40)
     screen.paint((20, 70), size=(64, 96))
     screen.fill()
     _, data = screen.download()
