@@ -123,14 +123,14 @@ def test_a_busy_service_is_asked_again(
         assert gated.begun.wait(timeout=20)
 
         screen.page.click("#go")
-        screen.page.wait_for_selector("#status:has-text('The server is busy. Trying again in 1 s')")
+        screen.page.wait_for_selector("#status:has-text('The server asks to wait. Trying again in 1 s')")
         screen.page.click("#go:has-text('Cancel')")
         screen.page.wait_for_selector("body:not(.busy)")
         assert screen.said == "Cancelled."
         assert screen.paint_at(48, 32)
 
         screen.page.click("#go")
-        screen.page.wait_for_selector("#status:has-text('The server is busy.')")
+        screen.page.wait_for_selector("#status:has-text('The server asks to wait.')")
         gated.gate.set()
         assert first.result().status_code == 200
         screen.page.wait_for_selector("#status:has-text('Filled in')")
