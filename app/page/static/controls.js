@@ -2,8 +2,6 @@ import { SHORTCUTS, commandOf, keysOf } from "./shortcuts.js";
 
 /** @typedef {import("./service.js").Format} Format */
 
-const SMALLEST_BRUSH = 4;
-const LARGEST_BRUSH = 200;
 /** What may be done while the service works. */
 const ALLOWED_WHILE_BUSY = ["cancel", "zoomIn", "zoomOut", "fit", "help", "dismiss"];
 
@@ -140,10 +138,9 @@ export class Controls {
 
   /** @param {number} size in CSS pixels */
   #setBrush(size) {
-    const bounded = Math.round(Math.min(Math.max(size, SMALLEST_BRUSH), LARGEST_BRUSH));
-    this.#editor.brushSize = bounded;
-    this.#size.value = String(bounded);
-    this.#cursor.style.setProperty("--size", `${bounded}px`);
+    this.#size.valueAsNumber = size; // the slider bounds it
+    this.#editor.brushSize = this.#size.valueAsNumber;
+    this.#cursor.style.setProperty("--size", `${this.#editor.brushSize}px`);
   }
 
   #offerLanguages() {
