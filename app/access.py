@@ -21,6 +21,7 @@ from app.values import ApiKeys, digest
 OPEN_PATHS = frozenset(
     {"/", "/health", "/health/live", "/health/ready", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
 )
+OPEN_FOLDER = "/page/"
 """What needs no key and is not counted; every other path does and is, those that do not exist included."""
 
 _SCHEMES = {
@@ -49,7 +50,7 @@ class Access:
         self._rate = RateLimit(rate_limit) if rate_limit else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in self._open_paths:
+        if scope["type"] == "http" and not self._is_open(scope["path"]):
             try:
                 client = self._identify(scope)
                 if self._rate:
@@ -58,6 +59,9 @@ class Access:
                 await problems.problem_response(Request(scope), error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _is_open(self, path: str) -> bool:
+        return path in self._open_paths or path.startswith(OPEN_FOLDER)
 
     def _identify(self, scope: Scope) -> str:
         if not self._keys:

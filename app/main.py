@@ -19,6 +19,7 @@ from app.limits import RequestLimits
 from app.metrics import Metrics
 from app.records import RequestRecords
 from app.reload import Reloader
+from app.page import router as page
 from app.routes import router
 from app.settings import Settings
 from app.tracing import RequestId
@@ -97,6 +98,7 @@ def create_app(
     app.include_router(batch_routes.create_router(settings))
     app.include_router(openai.router)
     app.include_router(iopaint.create_router())
+    page.install(app, settings)
     keys = settings.api_keys | settings.api_keys_file
     access.describe(app.openapi(), keys)
     problems.install(app)

@@ -100,6 +100,7 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all interfaces.")
     port: int = Field(default=8000, ge=1, le=65_535, description="TCP port to listen on.")
+    page: bool = Field(default=True, description="Whether GET / is the page to paint on; else it is a 404.")
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
         default="info", description="Least severe messages that are logged to stderr."
     )

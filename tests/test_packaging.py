@@ -59,6 +59,7 @@ def test_direct_dependencies_are_constrained(requirement: str):
 def test_the_service_needs_none_of_the_extras():
     """The application is put together where nothing of training's and the tests' packages can be imported."""
     extras = [
+        "axe_playwright_python",
         "cv2",
         "IPython",
         "rich",
@@ -68,6 +69,7 @@ def test_the_service_needs_none_of_the_extras():
         "torchvision",
         "httpx",
         "openai",
+        "playwright",
         "pytest",
         "requests",
     ]
@@ -128,6 +130,14 @@ def test_a_wheel_holds_every_module(wheel: zipfile.ZipFile):
     modules = {str(path.relative_to(ROOT)) for name in PACKAGES for path in (ROOT / name).rglob("*.py")}
 
     assert modules <= set(wheel.namelist())
+
+
+def test_a_wheel_holds_the_page(wheel: zipfile.ZipFile):
+    """An installed service serves the same files."""
+    files = {str(path.relative_to(ROOT)) for path in (ROOT / "app" / "page" / "static").iterdir()}
+
+    assert "app/page/static/index.html" in files
+    assert files <= set(wheel.namelist())
 
 
 def test_a_wheel_holds_the_checkpoint_and_its_model_card(wheel: zipfile.ZipFile):
