@@ -17,9 +17,9 @@ from app.headers import SecurityHeaders
 from app.lifecycle import DrainGate, Lifecycle
 from app.limits import RequestLimits
 from app.metrics import Metrics
+from app.page import router as page
 from app.records import RequestRecords
 from app.reload import Reloader
-from app.page import router as page
 from app.routes import router
 from app.settings import Settings
 from app.tracing import RequestId
