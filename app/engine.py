@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,11 +12,13 @@ from typing import BinaryIO
 from PIL import Image
 
 from app import images, masks
+from app.batcher import Batcher
 from app.errors import QueueFullError
 from app.settings import Settings
 from model_core import devices
-from model_core.inpainter import Inpainter
+from model_core.inpainter import BoolArray, FloatArray, Inpainter
 from model_core.pictures import require_same_size
+from model_core.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class FilledPicture:
 
     Attributes:
         pixels: of the picture, holes or not.
-        batch_size: pictures that shared its inference.
+        batch_size: the most crops that shared a pass with one of its own, itself included; 0 without a hole.
     """
 
     data: bytes
@@ -64,15 +66,15 @@ class FilledPicture:
     timings: Timings
     model: str
     pixels: int
-    batch_size: int = 1
+    batch_size: int
 
 
 class Engine:
     """Serves fill requests from any number of clients.
 
     A request waits as bytes and is decoded when its turn comes, so that memory is bounded by the requests in
-    work and not by those in the line. One worker more than there are inferences at once decodes and encodes
-    while the device is busy.
+    work and not by those in the line. Each request in work has a thread that decodes, cuts out and encodes,
+    while the batcher's threads keep the devices busy.
     """
 
     def __init__(self, inpainter: Inpainter, settings: Settings) -> None:
@@ -82,8 +84,8 @@ class Engine:
             settings.max_pixels, settings.max_side, settings.max_decode_seconds
         )
         self._max_concurrency = settings.max_concurrency
-        self._executor = ThreadPoolExecutor(settings.max_concurrency + 1, thread_name_prefix="fill")
-        self._device = threading.Semaphore(settings.max_concurrency)
+        self._executor = ThreadPoolExecutor(settings.max_concurrency, thread_name_prefix="fill")
+        self._batcher = Batcher(len(inpainter.predictors), settings.max_batch_size)
         self._admitted = 0
         self._lock = threading.Lock()
         self._started = time.monotonic()
@@ -106,6 +108,15 @@ class Engine:
     @property
     def uptime_seconds(self) -> float:
         return time.monotonic() - self._started
+
+    def warm_up(self) -> None:
+        """Fill a tiny picture where requests will be filled.
+
+        Raises:
+            InferenceError: the model computes values that are not finite.
+        """
+        inpainter = self.inpainter
+        inpainter.warm_up(_BatchedPredict(self._batcher, inpainter.predictors, threading.Event()))
 
     def swap(self, inpainter: Inpainter) -> None:
         """Serve `inpainter` from now on. A request that is in work keeps the model that it began with."""
@@ -139,6 +150,7 @@ class Engine:
     def close(self) -> None:
         """Finish what is in work and stop the worker threads."""
         self._executor.shutdown()
+        self._batcher.close()
 
     def _submit(self, request: FillRequest, abandoned: threading.Event) -> Future[FilledPicture]:
         with self._lock:
@@ -163,21 +175,20 @@ class Engine:
         timings.seconds["queue"] = time.perf_counter() - arrival
         with timings.measure("decode"):
             image, hole = self._read(request)
-        with timings.measure("queue"):
-            self._device.acquire()
-        try:
-            if abandoned.is_set():
-                raise CancelledError
-            with timings.measure("inference"):
-                filled = inpainter.inpaint(image, hole)
-        finally:
-            self._device.release()
+        if abandoned.is_set():
+            raise CancelledError
+        batched = _BatchedPredict(self._batcher, inpainter.predictors, abandoned)
+        with timings.measure("inference"):
+            filled = inpainter.inpaint(image, hole, batched)
+        timings.seconds["queue"] += batched.waited_seconds
+        timings.seconds["inference"] -= batched.waited_seconds
         with timings.measure("encode"):
             if request.mask is None:
                 masks.make_opaque(filled, hole)
             data = images.encode(filled, request.output_format, request.quality)
         media_type = images.MEDIA_TYPES[request.output_format]
-        return FilledPicture(data, media_type, timings, _model_name(inpainter), filled.width * filled.height)
+        pixels = filled.width * filled.height
+        return FilledPicture(data, media_type, timings, _model_name(inpainter), pixels, batched.batch_size)
 
     def _read(self, request: FillRequest) -> tuple[Image.Image, masks.Hole]:
         image = images.decode(request.image, "image", self._limits)
@@ -190,6 +201,23 @@ class Engine:
             hole = masks.hole_of(mask, request.mask_polarity)
             require_same_size(image, hole)
         return image, masks.grow(hole, request.grow_pixels)
+
+
+class _BatchedPredict:
+    """The `Predict` of one request: through the batcher, with a note of the time that its crops waited."""
+
+    def __init__(self, batcher: Batcher, predictors: Sequence[Predictor], abandoned: threading.Event) -> None:
+        self._batcher = batcher
+        self._predictors = predictors
+        self._abandoned = abandoned
+        self.waited_seconds = 0.0
+        self.batch_size = 0
+
+    def __call__(self, rgb: FloatArray, hole: BoolArray) -> FloatArray:
+        prediction = self._batcher.predict(self._predictors, rgb, hole, self._abandoned)
+        self.waited_seconds += prediction.waited_seconds
+        self.batch_size = max(self.batch_size, prediction.batch_size)
+        return prediction.fill
 
 
 def _model_name(inpainter: Inpainter) -> str:

@@ -126,7 +126,7 @@ def _settings(options: Mapping[str, Any]) -> Settings:
 
 def _at_once(settings: Settings) -> int:
     """Pictures in work: one more than the engine has workers, so that none waits for a file to be written."""
-    return settings.max_concurrency + 2
+    return settings.max_concurrency + 1
 
 
 @contextmanager

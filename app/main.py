@@ -69,7 +69,7 @@ def create_app(
         engine = Engine(inpainter, settings)
         inpainter = None  # the engine alone holds the model, so that a reload frees it
         # Nothing is served before one real inference has succeeded.
-        await run_in_threadpool(engine.inpainter.warm_up)
+        await run_in_threadpool(engine.warm_up)
         metrics.attach(engine)
         reloader = Reloader(settings, load_inpainter, engine, metrics, reload_wanted)
         reloading = asyncio.create_task(reloader.run())

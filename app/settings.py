@@ -50,7 +50,13 @@ class Settings(BaseSettings):
         default=5.0, gt=0, description="CPU seconds that decoding one picture may take; more is a 422."
     )
     max_concurrency: int = Field(
-        default=1, ge=1, le=64, description="Inferences that run on the device at the same time."
+        default=3,
+        ge=1,
+        le=64,
+        description="Requests in work at once: some are decoded or encoded while others are filled.",
+    )
+    max_batch_size: int = Field(
+        default=8, ge=1, le=64, description="Most crops of equal size that are filled in one pass."
     )
     max_queued_requests: int = Field(
         default=64, ge=0, description="Requests that may wait for their turn; one more is answered with 429."

@@ -83,15 +83,17 @@ class Inpainter:
         """The precision as "bf16", "fp16" or "fp32"."""
         return devices.precision_name(self.predictors[0].precision)
 
-    def warm_up(self) -> None:
+    def warm_up(self, predict: Predict | None = None) -> None:
         """Fill a tiny picture, so that the first request does not pay for what torch prepares on first use.
+
+        `predict` is what will run the generator later, as in `inpaint`.
 
         Raises:
             InferenceError: the generator computes values that are not finite.
         """
         hole = np.zeros((64, 64), dtype=np.bool_)
         hole[16:48, 16:48] = True
-        self.inpaint(Image.new("RGB", (64, 64), "grey"), hole)
+        self.inpaint(Image.new("RGB", (64, 64), "grey"), hole, predict)
 
     def inpaint(self, image: Image.Image, hole: BoolArray, predict: Predict | None = None) -> Image.Image:
         """Fill the hole of a picture.

@@ -64,7 +64,7 @@ def files(photo: Image.Image, mask: Image.Image, to_bytes: ToBytes) -> dict[str,
 
 @pytest.fixture(scope="session")
 def settings(tiny_checkpoint: Path) -> Settings:
-    return Settings(checkpoint=tiny_checkpoint, device="cpu", precision="fp32")
+    return Settings(checkpoint=tiny_checkpoint, device="cpu", precision="fp32", max_concurrency=1)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from app.engine import Engine, FillRequest
 from app.main import create_app
 from app.records import RequestRecord
 from app.settings import Settings
-from model_core.inpainter import Inpainter
+from model_core.inpainter import Inpainter, Predict
 
 ToBytes = Callable[..., bytes]
 AssertProblem = Callable[[httpx.Response, int], dict[str, Any]]
@@ -36,12 +36,12 @@ class GatedInpainter(Inpainter):
     gate: threading.Event
     sizes: list[tuple[int, int]]
 
-    def inpaint(self, image: Image.Image, hole: np.ndarray) -> Image.Image:
+    def inpaint(self, image: Image.Image, hole: np.ndarray, *predict: Predict) -> Image.Image:
         self.sizes.append(image.size)
         assert self.gate.wait(timeout=30)
         if image.size == (8, 8):
             raise RuntimeError("secret of a library")
-        return super().inpaint(image, hole)
+        return super().inpaint(image, hole, *predict)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from app.engine import Engine, FillRequest
 from app.errors import QueueFullError
 from app.main import create_app
 from app.settings import Settings
-from model_core.inpainter import Inpainter
+from model_core.inpainter import Inpainter, Predict
 
 AssertProblem = Callable[[httpx.Response, int], dict[str, Any]]
 
@@ -35,12 +35,12 @@ class GatedInpainter(Inpainter):
         self.gate.clear()
         self.begun = self.at_once = self.most_at_once = 0
 
-    def inpaint(self, image: Image.Image, hole: np.ndarray) -> Image.Image:
+    def inpaint(self, image: Image.Image, hole: np.ndarray, *predict: Predict) -> Image.Image:
         self.begun += 1
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         assert self.gate.wait(timeout=30)
-        filled = super().inpaint(image, hole)
+        filled = super().inpaint(image, hole, *predict)
         self.at_once -= 1
         return filled
 
@@ -173,11 +173,11 @@ def test_a_failing_inference_does_not_block_the_device(settings: Settings, files
     class FailsOnce(Inpainter):
         fails = False
 
-        def inpaint(self, image: Image.Image, hole: np.ndarray) -> Image.Image:
+        def inpaint(self, image: Image.Image, hole: np.ndarray, *predict: Predict) -> Image.Image:
             if self.fails:
                 self.fails = False
                 raise RuntimeError("once")
-            return super().inpaint(image, hole)
+            return super().inpaint(image, hole, *predict)
 
     inpainter = FailsOnce.from_checkpoint(settings.checkpoint, device="cpu", precision="fp32")
     with TestClient(create_app(settings, inpainter), raise_server_exceptions=False) as client:

@@ -12,7 +12,7 @@ from app.engine import Engine
 from app.folders import Failure, FillOptions, Job, fill_all, plan, remove_leftovers
 from app.settings import Settings
 from model_core.checkpoint import open_atomically
-from model_core.inpainter import Inpainter
+from model_core.inpainter import Inpainter, Predict
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -94,10 +94,10 @@ def test_leftovers_of_results_are_removed_and_nothing_else(tmp_path: Path) -> No
 class BrokenInpainter(Inpainter):
     """A real model that fails unexpectedly on pictures of 8 x 8 pixels."""
 
-    def inpaint(self, image: Image.Image, hole: np.ndarray) -> Image.Image:
+    def inpaint(self, image: Image.Image, hole: np.ndarray, *predict: Predict) -> Image.Image:
         if image.size == (8, 8):
             raise RuntimeError("of a library")
-        return super().inpaint(image, hole)
+        return super().inpaint(image, hole, *predict)
 
 
 def test_unexpected_failures_and_unwritable_results_fail_alone(

@@ -30,7 +30,7 @@ from app.reload import Reloader, WatchedFile
 from app.settings import Settings
 from model_core.checkpoint import CheckpointInfo, save_checkpoint
 from model_core.config import GeneratorConfig
-from model_core.inpainter import Inpainter
+from model_core.inpainter import Inpainter, Predict
 from model_core.networks import Generator
 
 RunService = Callable[..., AbstractContextManager[Any]]
@@ -215,10 +215,10 @@ def test_a_request_keeps_the_model_that_it_began_with(
     begun, go_on = threading.Event(), threading.Event()
 
     class Paused(Inpainter):
-        def inpaint(self, image: Image.Image, hole: np.ndarray) -> Image.Image:
+        def inpaint(self, image: Image.Image, hole: np.ndarray, *predict: Predict) -> Image.Image:
             begun.set()
             assert go_on.wait(timeout=20)
-            return super().inpaint(image, hole)
+            return super().inpaint(image, hole, *predict)
 
     slow = Paused.from_checkpoint(checkpoint, device="cpu", precision="fp32")
     new = load_inpainter(settings)

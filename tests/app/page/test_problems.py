@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.main import create_app
 from app.settings import Settings
-from model_core.inpainter import Inpainter
+from model_core.inpainter import Inpainter, Predict
 
 Visit = Callable[..., Any]
 ToBytes = Callable[..., bytes]
@@ -92,10 +92,10 @@ class GatedInpainter(Inpainter):
     gate: threading.Event
     begun: threading.Event
 
-    def inpaint(self, image: Image.Image, hole: np.ndarray) -> Image.Image:
+    def inpaint(self, image: Image.Image, hole: np.ndarray, *predict: Predict) -> Image.Image:
         self.begun.set()
         assert self.gate.wait(timeout=60)
-        return super().inpaint(image, hole)
+        return super().inpaint(image, hole, *predict)
 
 
 @pytest.fixture
