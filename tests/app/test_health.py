@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from app.main import create_app
 from app.settings import Settings
 from model_core.errors import CheckpointError
-from model_core.inpainter import Inpainter
+from model_core.inpainter import Inpainter, Predict
 from model_core.networks import Generator
 
 AssertProblem = Callable[[httpx.Response, int], dict[str, Any]]
@@ -69,7 +69,7 @@ def test_a_missing_checkpoint_stops_the_start(tmp_path: Path) -> None:
 class SilentInpainter(Inpainter):
     """A model that cannot answer its first tiny request."""
 
-    def warm_up(self) -> None:
+    def warm_up(self, *predict: Predict) -> None:
         raise FloatingPointError("not finite")
 
 
