@@ -3,6 +3,7 @@
 #   make run      install the service and start it on http://127.0.0.1:8000
 #   make test     install everything and run the tests, with the coverage that is required
 #   make setup    install everything into .venv: service, training, tests
+#   make bench    start the service, drive it over loopback, and print how fast it is beside OpenCV
 #   make check    lint, check the formatting and the types
 #   make format   format, and fix what can be fixed by itself
 #   make clean    remove what these targets made; training runs and checkpoints stay
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test setup check format clean
+.PHONY: run test setup bench check format clean
 
 run: $(VENV)/service.stamp
 	$(BIN)/python -m app
@@ -21,6 +22,9 @@ test: $(VENV)/development.stamp
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
 
 setup: $(VENV)/development.stamp
+
+bench: $(VENV)/development.stamp
+	$(BIN)/python -m tests.bench
 
 check: $(VENV)/development.stamp
 	$(BIN)/ruff check .
