@@ -34,8 +34,7 @@ def excess_detail(inpainted: Tensor, image: Tensor, mask: Tensor) -> Tensor:
         rough = (picture - _box_mean(picture)).abs().mean(1, keepdim=True)
         return _box_mean(rough)
 
-    excess = F.relu(detail(inpainted) - detail(image))
-    return (excess * mask).sum() / mask.sum().clamp_min(1)
+    return weighted_mean(F.relu(detail(inpainted) - detail(image)), mask)
 
 
 def _box_mean(picture: Tensor) -> Tensor:
