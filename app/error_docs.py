@@ -10,6 +10,8 @@ _BAD_SIZE = "'image' is 20000 x 9000 pixels (width x height), 180,000,000 in all
 _EXAMPLE_DETAILS = {
     "empty-file": "The file in 'image' is empty (0 bytes); a picture is expected.",
     "bad-json": "The body is not valid JSON; a JSON object with 'image' and 'mask' is expected.",
+    "unauthorized": "A valid API key is needed, as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'; "
+    "this request has none.",
     "slow-upload": "Only 40,960 bytes of the request arrived within 60 seconds.",
     "request-too-large": "The request declares 41,000,000 bytes; at most 30,000,000 are accepted.",
     "unsupported-media-type": "The body's Content-Type must be multipart/form-data.",
@@ -17,13 +19,17 @@ _EXAMPLE_DETAILS = {
     "invalid-field": "grow: Input should be less than or equal to 256",
     "damaged-picture": "The file in 'image' begins like a picture, but is truncated or damaged.",
     "picture-too-large": f"{_BAD_SIZE}; at most 50,000,000 in all and 16,383 a side are accepted.",
+    "slow-picture": "'image' took more than the 5 seconds that decoding may take.",
     "missing-mask": "There is no 'mask', and nothing in 'image' is transparent.",
     "unsupported-size": "'size' is 1024x1024 but the image is 512x384 (width x height).",
     "size-mismatch": "mask is 512 x 384 but image is 512 x 512 (height x width)",
     "nothing-known": "the mask covers all 262144 pixels of the 512 x 512 image (height x width)",
     "picture-mode": "mode LAB cannot be filled; expected one of P, PA, RGB, RGBA, L, LA, I;16, 1, CMYK",
-    "queue-full": "The line is full: 1 in work, 64 of 64 waiting.",
+    "queue-full": "The line is full: 3 in work, 64 of 64 waiting.",
+    "held-bytes": "All requests and answers together hold more than 500,000,000 bytes at the moment.",
+    "rate-limited": "More requests came from this client than the 60 per 1 minute that are accepted.",
     "not-ready": "The model is not loaded yet.",
+    "draining": "The service is stopping and takes no more requests.",
     "timeout": "The picture was not filled within 60 seconds.",
 }
 
@@ -58,7 +64,7 @@ def _response(path: str, status: int, kinds: list[problems.Kind]) -> dict[str, A
 
 
 def _example(path: str, kind: problems.Kind) -> dict[str, Any]:
-    detail = kind.detail or _EXAMPLE_DETAILS.get(kind.name, f"{kind.title}.")
+    detail = kind.detail or _EXAMPLE_DETAILS[kind.name]
     fields = None
     if kind is problems.INVALID_FIELD:
         field, _, message = detail.partition(": ")

@@ -6,8 +6,9 @@ import pytest
 from pydantic import BaseModel
 
 from app.error_bodies import IOPaintErrorBody, OpenAIErrorBody, ProblemDetails
+from app.error_docs import describe
 from app.main import create_app
-from app.problems import DIALECTS, INVALID_FIELD, KINDS, PROBLEM_JSON, dialect_of
+from app.problems import DIALECTS, INVALID_FIELD, KINDS, PROBLEM_JSON, Kind, dialect_of
 from app.settings import Settings
 
 POSTS = {
@@ -55,6 +56,14 @@ def test_inpaint_shows_every_kind_that_a_request_can_meet(document: dict[str, An
         for name in content.get("examples", {})
     }
     assert {kind.name for kind in [*KINDS.values(), INVALID_FIELD]} <= shown
+
+
+@pytest.mark.parametrize("kind", [*KINDS.values(), INVALID_FIELD], ids=lambda kind: kind.name)
+def test_every_kind_has_a_sentence_of_its_own(kind: Kind) -> None:
+    """An example's detail is not just the kind's title again."""
+    (content,) = describe("/inpaint", kind.status)[kind.status]["content"].values()
+    detail = content["examples"][kind.name]["value"]["detail"]
+    assert detail.rstrip(".") != kind.title
 
 
 @pytest.mark.parametrize(
