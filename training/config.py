@@ -97,6 +97,8 @@ class LossConfig:
         coarse: mean absolute difference of the generator's early guess and the reduced truth, in the hole.
         coarse_perceptual: feature distance of the same two; it rewards a guess that commits itself, where the
             mean of all that could be there is a blur.
+        colour: mean absolute difference of the composited picture and the truth, both reduced to 1/8, in the
+            hole; feature distances hardly see a wrong colour.
         excess_detail: detail beyond the truth's, in the hole; against ripples in smooth parts.
         perceptual: feature distance of the composited picture, per share of hole.
         perceptual_trunk: whose features: "alexnet", "vgg16" (dearer), or "st-lpips", the metric itself
@@ -114,6 +116,7 @@ class LossConfig:
     l1_known: float = 0.0
     coarse: float = 1.0
     coarse_perceptual: float = 0.0
+    colour: float = 0.0
     excess_detail: float = 0.0
     perceptual: float = 4.0
     perceptual_trunk: Literal["alexnet", "vgg16", "st-lpips"] = "alexnet"

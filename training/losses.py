@@ -18,7 +18,7 @@ def masked_l1(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def coarse_l1(coarse: Tensor, image: Tensor, mask: Tensor) -> Tensor:
-    """`masked_l1` of the low-resolution guess and the area-averaged truth, under the share of hole."""
+    """`masked_l1` of a low-resolution picture and the area-averaged truth, under the share of hole."""
     size = (coarse.shape[-2], coarse.shape[-1])
     return masked_l1(coarse, F.adaptive_avg_pool2d(image, size), F.adaptive_avg_pool2d(mask, size))
 

@@ -116,6 +116,8 @@ def generator_phase(
         terms["l1_known"] = losses.masked_l1(fill.prediction, batch.image, 1 - batch.mask)
     if config.coarse:
         terms["coarse"] = losses.coarse_l1(fill.coarse, batch.image, batch.mask)
+    if config.colour:
+        terms["colour"] = losses.coarse_l1(F.avg_pool2d(inpainted, 8), batch.image, batch.mask)
     if config.excess_detail:
         terms["excess_detail"] = losses.excess_detail(inpainted, batch.image, batch.mask)
     if config.perceptual:

@@ -125,7 +125,7 @@ def test_generator_phase_does_not_teach_the_discriminator(configure: Configure, 
 
 
 TERMS = [
-    "l1_hole", "l1_known", "coarse", "coarse_perceptual", "excess_detail", "perceptual", "adversarial",
+    "l1_hole", "l1_known", "coarse", "coarse_perceptual", "colour", "excess_detail", "perceptual", "adversarial",
     "feature_matching",
 ]  # fmt: skip
 
