@@ -1,0 +1,82 @@
+"""What tests of load share: requests made of photographs, many clients at once, a process's memory."""
+
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+PICTURES = Path(__file__).parent.parent / "pictures"
+Files = dict[str, bytes]
+
+
+def to_bytes(image: Image.Image, file_format: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, quality=90)
+    return buffer.getvalue()
+
+
+def holes(width: int, height: int, rng: np.random.Generator) -> Image.Image:
+    """A mask, white = fill: one to three ellipses, lines and boxes, and always something known."""
+    mask = Image.new("L", (width, height))
+    draw = ImageDraw.Draw(mask)
+    for _ in range(rng.integers(1, 4)):
+        left, top = rng.integers(0, (width // 2, height // 2))
+        right, bottom = (
+            left + rng.integers(4, min(200, width // 3)),
+            top + rng.integers(4, min(200, height // 3)),
+        )
+        shape = (draw.ellipse, draw.rectangle, draw.line)[rng.integers(3)]
+        shape((left, top, right, bottom), fill=255, width=5) if shape == draw.line else shape(
+            (left, top, right, bottom), fill=255
+        )
+    return mask
+
+
+@pytest.fixture(scope="session")
+def make_request() -> Callable[..., Files]:
+    """Make the files of a request: a photograph of any size, and a hole that no other seed has."""
+    photos = [Image.open(path).convert("RGB") for path in sorted(PICTURES.glob("*.jpg"))]
+
+    def make(seed: int, width: int, height: int, file_format: str = "PNG", alpha: bool = False) -> Files:
+        """With `alpha` the hole is where the picture is transparent, and there is no mask."""
+        rng = np.random.default_rng(seed)
+        photo = photos[seed % len(photos)]
+        side = int(min(photo.size) * rng.uniform(0.5, 1))
+        left, top = rng.integers(0, (photo.width - side + 1, photo.height - side + 1))
+        image = photo.resize((width, height), box=(left, top, left + side, top + side))
+        grain = rng.integers(0, 16, (height, width, 3), dtype=np.uint8)
+        image = Image.fromarray(np.minimum(np.asarray(image), 255 - 15) + grain)
+        mask = holes(width, height, rng)
+        if alpha:
+            image.putalpha(mask.point(lambda value: 255 - value))
+            return {"image": to_bytes(image, file_format)}
+        return {"image": to_bytes(image, file_format), "mask": to_bytes(mask)}
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ask_all() -> Callable[..., list[httpx.Response]]:
+    """Send requests to POST /inpaint from some clients at once; the answers are in the requests' order."""
+
+    def ask(url: str, requests: Sequence[Files], clients: int) -> list[httpx.Response]:
+        with httpx.Client(timeout=300) as client, ThreadPoolExecutor(clients) as pool:
+            return list(pool.map(lambda files: client.post(f"{url}/inpaint", files=files), requests))
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def megabytes() -> Callable[[int, str], float]:
+    """The memory of a process as Linux counts it: what it holds (VmRSS), or the most it has held (VmHWM)."""
+
+    def read(pid: int, name: str) -> float:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(f"{name}:"))
+
+    return read
