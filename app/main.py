@@ -16,6 +16,7 @@ from app.engine import Engine
 from app.headers import SecurityHeaders
 from app.lifecycle import DrainGate, Lifecycle
 from app.limits import RequestLimits
+from app.line import FullLine
 from app.metrics import Metrics
 from app.page import router as page
 from app.records import RequestRecords
@@ -25,6 +26,8 @@ from app.settings import Settings
 from app.tracing import RequestId
 from app.values import ApiKeys
 from model_core.inpainter import Inpainter
+
+FILLING_PATHS = frozenset({"/inpaint", batch_routes.PATH, openai.EDITS_PATH, iopaint.INPAINT_PATH})
 
 
 class State(TypedDict):
@@ -116,6 +119,7 @@ def _add_middleware(
         max_held_bytes=settings.max_held_bytes,
         timeout_seconds=settings.timeout_seconds,
     )
+    app.add_middleware(FullLine, paths=FILLING_PATHS)
     app.add_middleware(access.Access, keys=keys, rate_limit=settings.rate_limit)
     app.add_middleware(DrainGate, lifecycle=lifecycle)
     app.add_middleware(RequestRecords, observe=metrics.observe)

@@ -87,6 +87,25 @@ def test_a_full_line_is_refused_and_visible(
         wait_until(lambda: client.get("/health").json()["queue"]["running"] == 0)
 
 
+@pytest.mark.parametrize("path", ["/inpaint", "/inpaint/batch", "/v1/images/edits", "/api/v1/inpaint"])
+def test_a_full_line_refuses_before_the_body_is_read(
+    settings: Settings, gated: GatedInpainter, files: dict[str, bytes], path: str
+) -> None:
+    """A client that has sent nothing but its headers is told already."""
+    app = create_app(settings.model_copy(update={"max_queued_requests": 0}), gated)
+
+    def never_sent() -> Iterator[bytes]:
+        yield pytest.fail("the body was asked for")
+
+    with TestClient(app) as client, ThreadPoolExecutor() as clients:
+        gated.shut()
+        asked = clients.submit(client.post, "/inpaint", files=files)
+        wait_until(lambda: gated.begun == 1)
+        assert client.post(path, content=never_sent()).status_code == 429
+        gated.gate.set()
+        assert asked.result().status_code == 200
+
+
 def test_inferences_at_once_are_bounded(
     settings: Settings, gated: GatedInpainter, files: dict[str, bytes]
 ) -> None:
