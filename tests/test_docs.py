@@ -11,7 +11,7 @@ import pytest
 from app.main import create_app
 from app.problems import INVALID_FIELD, KINDS, Kind
 from app.settings import Settings
-from training.__main__ import build_parser
+from training.__main__ import build_parser, resolve_config
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -129,13 +129,23 @@ def test_continuous_integration_checks_and_tests():
     assert script.stat().st_mode & 0o111
 
 
-def test_training_commands_are_understood():
-    """The README's `python -m training` lines are parsed by the real parser."""
-    lines = [line for line in code_lines(README) if "-m training" in line]
-    assert {shlex.split(line)[3] for line in lines} == {"fit", "evaluate", "export"}
+@pytest.mark.parametrize("document", ["README.md", "docs/training.md"])
+def test_training_commands_are_understood(document: str):
+    """A document's `-m training` lines, of each command one at least, are parsed by the real parser."""
+    lines = [line for line in code_lines((ROOT / document).read_text()) if "-m training" in line]
+    commands = [shlex.split(line.split("-m training ")[1]) for line in lines]
+    assert {command[0] for command in commands} == {"fit", "evaluate", "export"}
 
-    for line in lines:
-        build_parser().parse_args(shlex.split(line)[3:])
+    for command in commands:
+        build_parser().parse_args(command)
+
+
+def test_the_recipe_can_be_trained():
+    """docs/bundled-training.json names only fields that there are, with values that they may have."""
+    recipe = ROOT / "docs" / "bundled-training.json"
+    options = build_parser().parse_args(["fit", "--config", str(recipe)])
+
+    assert resolve_config(options).total_samples > 0
 
 
 @pytest.mark.parametrize("job", ["fit", "export"])
