@@ -38,11 +38,10 @@ class Asked(NamedTuple):
 
 def mixed(make_request: MakeRequest, sizes: Sequence[tuple[int, int]], count: int) -> list[Asked]:
     """Requests of all sizes and formats, most of them small ones; one in eight is bad."""
+    weighted = [size for place, size in enumerate(sizes) for _ in range(len(sizes) - place)]
     good = [
         Asked(make_request(seed, *size, *FORMATS[seed % len(FORMATS)]), 200)
-        for seed, size in enumerate(
-            size for place, size in enumerate(sizes) for _ in range(len(sizes) - place)
-        )
+        for seed, size in enumerate(weighted)
     ]
     files = make_request(0, 300, 200)
     bad = [
