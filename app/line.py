@@ -21,7 +21,7 @@ class FullLine:
         self._paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] in self._paths:
+        if scope["type"] == "http" and scope["path"] in self._paths and "engine" in scope["state"]:
             try:
                 scope["state"]["engine"].require_room()
             except QueueFullError as error:

@@ -50,7 +50,7 @@ class Settings(BaseSettings):
         default=5.0, gt=0, description="CPU seconds that decoding one picture may take; more is a 422."
     )
     max_concurrency: int = Field(
-        default=3,
+        default=2,
         ge=1,
         le=64,
         description="Requests in work at once: some are decoded or encoded while others are filled.",
