@@ -158,6 +158,6 @@ def test_a_closed_batcher_has_finished_its_work_and_takes_no_more(predictor: Gat
         closing = pool.submit(batcher.close)
         predictor.gate.release()
         closing.result(timeout=10)
-        assert future.result(timeout=0).batch_size == 1
+        assert future.result(timeout=10).batch_size == 1
     with pytest.raises(CancelledError):
         batcher.predict((predictor,), *crop(0), WANTED)
