@@ -118,12 +118,9 @@ def _run(batch: list[_Item], device: int) -> None:
     if not batch:
         return
     start = time.perf_counter()
+    rgb, holes = np.stack([item.rgb for item in batch]), np.stack([item.hole for item in batch])
     try:
-        fills = (
-            batch[0]
-            .predictors[device]
-            .predict(np.stack([item.rgb for item in batch]), np.stack([item.hole for item in batch]))
-        )
+        fills = batch[0].predictors[device].predict(rgb, holes)
     except Exception as error:
         if len(batch) == 1:
             batch[0].future.set_exception(error)

@@ -97,16 +97,20 @@ def create_app(
     )
     app.state.lifecycle = lifecycle
     app.state.metrics = metrics
-    app.include_router(router)
-    app.include_router(batch_routes.create_router(settings))
-    app.include_router(openai.router)
-    app.include_router(iopaint.create_router())
-    page.install(app, settings)
+    _add_routes(app, settings)
     keys = settings.api_keys | settings.api_keys_file
     access.describe(app.openapi(), keys)
     problems.install(app)
     _add_middleware(app, settings, keys, lifecycle, metrics)
     return app
+
+
+def _add_routes(app: FastAPI, settings: Settings) -> None:
+    app.include_router(router)
+    app.include_router(batch_routes.create_router(settings))
+    app.include_router(openai.router)
+    app.include_router(iopaint.create_router())
+    page.install(app, settings)
 
 
 def _add_middleware(
