@@ -118,8 +118,8 @@ def _run(batch: list[_Item], device: int) -> None:
     if not batch:
         return
     start = time.perf_counter()
-    rgb, holes = np.stack([item.rgb for item in batch]), np.stack([item.hole for item in batch])
     try:
+        rgb, holes = np.stack([item.rgb for item in batch]), np.stack([item.hole for item in batch])
         fills = batch[0].predictors[device].predict(rgb, holes)
     except Exception as error:
         if len(batch) == 1:
