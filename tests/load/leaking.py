@@ -1,4 +1,4 @@
-"""The service with a leak: it keeps every answer that it gives. Its argument is an open socket's number."""
+"""The service with a leak: it keeps every request and every answer. Its argument is an open socket's number."""
 
 import socket
 import sys
@@ -10,18 +10,23 @@ from app.main import create_app
 
 
 class Hoard:
-    """ASGI middleware that never lets go of what it has sent."""
+    """ASGI middleware that never lets go of what it has received and sent."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._sent: list[Message] = []
+        self._kept: list[Message] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def receive_and_keep() -> Message:
+            message = await receive()
+            self._kept.append(message)
+            return message
+
         async def send_and_keep(message: Message) -> None:
-            self._sent.append(message)
+            self._kept.append(message)
             await send(message)
 
-        await self._app(scope, receive, send_and_keep)
+        await self._app(scope, receive_and_keep, send_and_keep)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def mixed(make_request: MakeRequest, sizes: Sequence[tuple[int, int]], count: in
 
 @contextmanager
 def run_leaking(checkpoint: Path) -> Iterator[tuple[str, int]]:
-    """The address and the process id of a service that keeps its answers."""
+    """The address and the process id of a service that keeps its requests and answers."""
     settings = {"CHECKPOINT": str(checkpoint), "DEVICE": "cpu", "PRECISION": "fp32", "THREADS": "1"}
     environment = os.environ | {f"INPAINT_{name}": value for name, value in settings.items()}
     # Who connects before the service is ready waits.
@@ -107,7 +107,7 @@ def test_memory_stays(
 def test_a_leak_is_noticed(
     tiny_checkpoint: Path, growth: Callable[..., float], small_requests: list[Asked]
 ) -> None:
-    """The same requests to a service that keeps its answers."""
+    """The same requests to a service that keeps them and its answers."""
     with run_leaking(tiny_checkpoint) as (url, pid):
         assert growth(url, pid, small_requests, part=20) > MOST_GROWTH
 
