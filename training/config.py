@@ -30,6 +30,9 @@ SMALLEST: dict[str, float] = {
 }
 
 
+MOST_MIN_AREA = 0.3
+
+
 @dataclasses.dataclass(frozen=True)
 class MaskConfig:
     """Which masks are drawn; see `masks` for the kinds' distributions.
@@ -39,6 +42,8 @@ class MaskConfig:
         max_zoom: masks are drawn for a picture up to this many times as large as the crop, and cut to it. At
             2, crops of 256 pixels have holes as large as those in pictures of 512, which is what the
             generator meets in use.
+        min_area: masks with a smaller share of hole are drawn again. A few pixels of hole waste a sample, and
+            those with much hole teach the most. At most 0.3: thin masks rarely have more.
     """
 
     thin: float = 1.0
@@ -47,6 +52,7 @@ class MaskConfig:
     boxes: float = 0.25
     objects: float = 0.25
     max_zoom: float = 2.0
+    min_area: float = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,6 +249,8 @@ def _require_ranges(config: TrainConfig) -> None:
     for name in ("validation_share", "lr_tail_share", "reconstruction_share"):
         if getattr(config, name) > 1:
             raise OptionError(f"{name} is {getattr(config, name)}; expected a share from 0 to 1")
+    if config.masks.min_area > MOST_MIN_AREA:
+        raise OptionError(f"masks.min_area is {config.masks.min_area}; expected at most {MOST_MIN_AREA}")
     zooms = config.augmentation
     if zooms.min_zoom > zooms.max_zoom:
         raise OptionError(

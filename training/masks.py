@@ -5,7 +5,7 @@ and scale with the shorter side, so that a kind looks alike at any size. Thin, m
 ranges of LaMa's evaluation masks (Suvorov et al., arXiv 2109.07161); within a range, counts, widths and sides
 are log-uniform, small ones being the more frequent. Shapes are drawn one after another, and one that would
 take the hole beyond its kind's limit is left out: at least half of the picture stays known, and a quarter
-under objects. A crop's mask may be cut from that of a larger picture; it is then between 1% and 75% hole.
+under objects. A crop's mask may be cut from that of a larger picture; it is then at most 75% hole.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,8 +22,6 @@ REFERENCE_SIDE = 512
 MAX_SEGMENTS = 5
 MAX_AREA = 0.5
 MAX_OBJECT_AREA = 0.75
-# Training on a few pixels of hole is a wasted step.
-MIN_CUT_AREA = 0.01
 MAX_CUT_AREA = 0.75
 
 
@@ -71,13 +69,13 @@ KINDS: dict[Kind, Callable[[int, int, np.random.Generator], Mask]] = {
 
 
 def draw_mask(height: int, width: int, rng: np.random.Generator, config: MaskConfig) -> Mask:
-    """(height, width) bool, of a kind and at a zoom drawn by `config`; 1% to 75% hole."""
+    """(height, width) bool, of a kind and at a zoom drawn by `config`; `config.min_area` to 75% hole."""
     weights = np.array([getattr(config, kind) for kind in KINDS], dtype=float)
     kind = list(KINDS)[rng.choice(len(KINDS), p=weights / weights.sum())]
     while True:
         zoom = rng.uniform(1, config.max_zoom)
         mask = _cut(draw_kind(kind, round(zoom * height), round(zoom * width), rng), height, width, rng)
-        if MIN_CUT_AREA <= mask.mean() <= MAX_CUT_AREA:
+        if config.min_area <= mask.mean() <= MAX_CUT_AREA:
             return mask
 
 

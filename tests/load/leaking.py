@@ -1,4 +1,4 @@
-"""The service with a leak: it keeps every request and every answer. Its argument is an open socket's number."""
+"""The service with a leak: it keeps all requests and answers. Its argument is an open socket's number."""
 
 import socket
 import sys

@@ -100,3 +100,10 @@ def test_zoomed_masks_are_worth_training_on(zoom: float) -> None:
 
     assert min(shares) >= 0.01
     assert max(shares) <= 0.75
+
+
+def test_small_holes_can_be_left_out() -> None:
+    """The least share of hole is a setting; all kinds can reach the largest that it takes."""
+    config = MaskConfig(min_area=0.3)
+
+    assert min(draw_mask(64, 64, np.random.default_rng(seed), config).mean() for seed in range(100)) >= 0.3

@@ -64,9 +64,11 @@ def test_loss_is_zero_for_equal_pictures_and_grows_with_noise(
     assert (loss(torch.lerp(truth, noisy, 0.3), truth) < loss(noisy, truth)).all()
 
 
-def test_loss_is_close_to_the_metric(pair: tuple[Tensor, Tensor], st_lpips: StLpips) -> None:
-    """The fast network's distance is the metric's, but for the borders."""
-    assert torch.allclose(PerceptualLoss("alexnet")(*pair), st_lpips(*pair), rtol=0.25)
+def test_loss_is_the_metric_but_for_the_borders(pair: tuple[Tensor, Tensor], st_lpips: StLpips) -> None:
+    """At the size of training crops the fast network's distance is within two hundredths of the metric's."""
+    noisy, truth = (image.repeat(1, 1, 3, 3) for image in pair)
+
+    assert torch.allclose(PerceptualLoss("alexnet")(noisy, truth), st_lpips(noisy, truth), rtol=0.02)
 
 
 def test_only_the_prediction_learns(pair: tuple[Tensor, Tensor]) -> None:
