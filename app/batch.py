@@ -1,6 +1,7 @@
 """Many pictures in one request: each becomes a file or a problem, and none disturbs the others."""
 
 import asyncio
+import logging
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
@@ -17,6 +18,8 @@ from app.error_bodies import ProblemDetails
 from app.errors import QueueFullError, RequestTimeoutError
 from app.records import note_fill
 from app.zips import ZipStream
+
+logger = logging.getLogger(__name__)
 
 OUTCOMES_FILE = "outcomes.json"
 IN_FLIGHT = 2
@@ -110,7 +113,9 @@ async def _fill_one(
         error = RequestTimeoutError(f"The picture was not filled within {timeout_seconds:g} seconds.")
         return _failure(item, request, error), None
     except Exception as error:
-        # Even an unexpected one is this picture's own; it is logged where it is explained.
+        # Even an unexpected one is this picture's own. It reaches no server that would log its traceback.
+        if problems.find_kind(type(error)) is None:
+            logger.exception("picture %d of a batch failed unexpectedly", item.index)
         return _failure(item, request, error), None
     note_fill(request, filled)
     milliseconds = {stage: round(1000 * seconds, 1) for stage, seconds in filled.timings.seconds.items()}

@@ -13,6 +13,8 @@ import click
 
 from app.defaults import DEFAULT_QUALITY, MAX_GROW_PIXELS
 
+INTERRUPTED = 130
+
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -158,7 +160,7 @@ def fill_folder(
 
 
 @cli.command()
-@click.option("--checkpoint", type=FILE, help="Another checkpoint than the bundled one.")
+@click.option("--checkpoint", type=FILE, help="Checkpoint file; by default the one of the settings.")
 @click.option("--card", is_flag=True, help="Print the bundled checkpoint's model card instead.")
 def models(checkpoint: Path | None, card: bool) -> None:
     """Show what a checkpoint is: its name, size, training, origin and scores."""
@@ -182,7 +184,13 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """The installed command."""
-    cli(prog_name="inpaint-server")
+    try:
+        sys.exit(cli(prog_name="inpaint-server", standalone_mode=False))
+    except click.Abort:  # Ctrl+C before or after the work that can be continued
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,11 @@ class FillRequest:
     size: tuple[int, int] | None = None
     """(width, height) that the image must have; None: any."""
 
+    @property
+    def makes_opaque(self) -> bool:
+        """Whether transparency marks the hole: what was filled must not stay invisible."""
+        return self.mask is None or self.mask_polarity == "transparent"
+
 
 class Timings:
     """Seconds by stage of one request: queue, decode, inference, encode."""
@@ -183,7 +188,7 @@ class Engine:
         timings.seconds["queue"] += batched.waited_seconds
         timings.seconds["inference"] -= batched.waited_seconds
         with timings.measure("encode"):
-            if request.mask is None:
+            if request.makes_opaque and "A" in filled.getbands():
                 masks.make_opaque(filled, hole)
             data = images.encode(filled, request.output_format, request.quality)
         media_type = images.MEDIA_TYPES[request.output_format]

@@ -73,8 +73,9 @@ def plan(images: Path, masks: Path | None, output: Path) -> list[Job]:
     all; or None: the pictures' own transparency. The results have the names of the pictures, and PNG where
     their format cannot be written.
     """
+    inside = images.resolve()
     kept_out = [
-        folder.resolve() for folder in (output, masks) if folder and folder.resolve() != images.resolve()
+        folder.resolve() for folder in (output, masks) if folder and inside in folder.resolve().parents
     ]
     masks_by_stem = _by_stem(masks) if masks and masks.is_dir() else None
     jobs, taken = [], dict[Path, str]()

@@ -20,7 +20,6 @@ from app.settings import Settings
 from model_core.checkpoint import bundled_path, load_checkpoint
 from model_core.errors import ModelCoreError
 
-INTERRUPTED = 130
 CARD = bundled_path().parent / "MODEL_CARD.md"
 
 
@@ -68,12 +67,12 @@ def fill_folder(
 
 
 def describe_checkpoint(path: Path | None) -> dict[str, object]:
-    """What there is to say about a checkpoint, by default the bundled one.
+    """What there is to say about a checkpoint, by default the one that the settings name.
 
     Raises:
         ClickException: it cannot be loaded.
     """
-    path = path or bundled_path()
+    path = path or _settings({}).checkpoint
     with _sentences():
         loaded = load_checkpoint(path)
     info = loaded.info
@@ -110,7 +109,7 @@ def _fill_with_progress(jobs: Sequence[Job], settings: Settings, options: FillOp
                 fill_all(jobs, engine, options, _at_once(settings), done)
             except KeyboardInterrupt:
                 click.echo("\nStopped. The same command goes on from here.", err=True)
-                sys.exit(INTERRUPTED)
+                raise
     return failed
 
 
@@ -146,4 +145,5 @@ def _sentences() -> Iterator[None]:
     except (AppError, ModelCoreError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+        where = f"{error.filename}: " if error.filename else ""
+        raise click.ClickException(f"{where}{error.strerror}") from error

@@ -64,9 +64,16 @@ class Codec(NamedTuple):
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """`image` turned as its EXIF orientation says, which is then removed; malformed EXIF is dropped."""
+    """`image` turned as its EXIF orientation says, which is then removed; malformed EXIF is dropped.
+
+    So is the thumbnail in the EXIF data, which would still show what is going to be filled.
+    """
     try:
-        return ImageOps.exif_transpose(image)
+        turned = ImageOps.exif_transpose(image)
+        if "exif" in turned.info:
+            # Written anew, it holds the tags of the picture and no thumbnail.
+            turned.info["exif"] = turned.getexif().tobytes()
+        return turned
     except _EXIF_ERRORS:
         return ImageOps.exif_transpose(_with_orientation_only(image))
 

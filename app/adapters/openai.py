@@ -97,7 +97,7 @@ def read_form(
         UploadFile | None,
         File(
             description="A picture of the same size; its transparent pixels (alpha below 128) are filled. "
-            "Without it, the image's own transparent pixels are, and become opaque."
+            "Without it, the image's own transparent pixels are. What is filled becomes opaque."
         ),
     ] = None,
     n: Annotated[int, Form(ge=1, le=1, description="Only 1: the model has one answer.")] = 1,

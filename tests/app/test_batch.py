@@ -129,7 +129,11 @@ def test_an_empty_file_input_of_a_browser_is_no_mask(
 
 
 def test_a_bad_picture_fails_alone(
-    settings: Settings, gated: GatedInpainter, files: dict[str, bytes], to_bytes: ToBytes
+    settings: Settings,
+    gated: GatedInpainter,
+    files: dict[str, bytes],
+    to_bytes: ToBytes,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Whatever is wrong with one, even a failure of the service, is its own outcome, without secrets."""
     small = to_bytes(Image.new("RGB", (8, 8)))
@@ -146,6 +150,9 @@ def test_a_bad_picture_fails_alone(
     assert {problem["request_id"] for problem in problems} == {"mine"}
     assert "64 x 96" in problems[3]["detail"]
     assert b"secret" not in response.content
+    (record,) = [record for record in caplog.records if record.name == "app.batch"]
+    assert record.exc_info
+    assert "secret" in str(record.exc_info[1])
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from app.cli import cli
+from app import local
+from app.cli import cli, main
 
 ToBytes = Callable[..., bytes]
 COMMAND = [sys.executable, "-m", "app.cli"]
@@ -117,8 +118,12 @@ def test_mistakes_are_told_in_one_sentence(
     assert not [path for path in Path().iterdir() if path.name.startswith("out")]
 
 
-def test_models_describes_a_checkpoint(invoke: Callable[..., Result], tiny_checkpoint: Path) -> None:
-    """The bundled one by default, which has scores and a card; or another one."""
+def test_models_describes_a_checkpoint(
+    invoke: Callable[..., Result], tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of the option, else of the settings, else the bundled one, which has scores and a card."""
+    assert re.search(r"^name +tiny$", invoke("models").output, flags=re.MULTILINE)
+    monkeypatch.delenv("INPAINT_CHECKPOINT")
     bundled = invoke("models").output
     assert re.search(r"^sha256 +[0-9a-f]{64}$", bundled, flags=re.MULTILINE)
     assert re.search(r"^score lpips +0\.\d+$", bundled, flags=re.MULTILINE)
@@ -142,6 +147,34 @@ def test_version_and_completion() -> None:
         [sys.executable, "-c", script], env=os.environ | words, capture_output=True, text=True, timeout=60
     )
     assert done.stdout.split() == ["plain,fill", "plain,fill-folder"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, ""),
+        (OSError(28, "No space left on device"), 1, "Error: No space left on dev"),
+    ],
+)
+def test_what_ends_a_command(
+    error: BaseException,
+    status: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """Ctrl+C has the status that shells give it; a full disk, which names no file, is told in a sentence."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(local, "load_checkpoint", fail)
+    monkeypatch.setattr(sys, "argv", ["inpaint-server", "models"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == status
+    assert capsys.readouterr().err.strip().startswith(said)
 
 
 def make_folder(root: Path, count: int, broken: list[int], to_bytes: ToBytes) -> None:

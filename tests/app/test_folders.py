@@ -56,6 +56,13 @@ def test_results_and_masks_inside_the_folder_are_no_pictures(tmp_path: Path) -> 
     assert [job.name for job in plan(tmp_path, tmp_path / "masks", tmp_path / "out")] == ["a.png"]
 
 
+def test_results_around_the_pictures(tmp_path: Path) -> None:
+    """Results and masks may lie in a folder that holds that of the pictures."""
+    images = touch(tmp_path / "in", "a.png")
+    touch(tmp_path, "a.png")
+    assert [job.name for job in plan(images, tmp_path, tmp_path)] == ["a.png"]
+
+
 def test_masks_beside_the_pictures_folder_itself(tmp_path: Path) -> None:
     """The folder may be its own folder of masks, as when each picture is its own mask."""
     touch(tmp_path, "a.png")

@@ -76,6 +76,28 @@ def test_orientation_is_applied_and_removed(photo: Image.Image, to_bytes: ToByte
     assert picture.getexif()[MAKE] == "Camera"
 
 
+def with_thumbnail(thumbnail: bytes) -> bytes:
+    """EXIF data as a camera writes it: its make, and a reduced copy of the picture."""
+    make = struct.pack("<HHI4s", MAKE, 2, 4, b"Cam\0")
+    copy = struct.pack("<HHII", 0x0201, 4, 1, 56) + struct.pack("<HHII", 0x0202, 4, 1, len(thumbnail))
+    first = struct.pack("<H", 1) + make + struct.pack("<I", 26)
+    second = struct.pack("<H", 2) + copy + struct.pack("<I", 0)
+    return b"Exif\0\0" + b"II*\0" + struct.pack("<I", 8) + first + second + thumbnail
+
+
+@pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
+def test_the_thumbnail_goes_with_what_it_shows(
+    photo: Image.Image, to_bytes: ToBytes, output_format: OutputFormat
+) -> None:
+    """A camera's reduced copy would still show what was filled; the other tags stay."""
+    thumbnail = to_bytes(photo.reduce(4), "JPEG")
+    data = to_bytes(photo, "JPEG", exif=with_thumbnail(thumbnail))
+    assert thumbnail in data
+    answer = encode(read(data), output_format, 90)
+    assert thumbnail[-100:] not in answer
+    assert Image.open(io.BytesIO(answer)).getexif()[MAKE] == "Cam"
+
+
 def test_unreadable_exif_does_not_cost_the_picture(photo: Image.Image, to_bytes: ToBytes) -> None:
     """A photograph whose EXIF block is garbage is served without it."""
     picture = read(to_bytes(photo, exif=b"Exif\0\0garbage"))

@@ -46,6 +46,9 @@ export class Controls {
     addEventListener("keyup", ({ key }) => {
       if (key === " ") this.spaceHeld = false;
     });
+    addEventListener("blur", () => {
+      this.spaceHeld = false; // its release will be another window's
+    });
     this.#setBrush(editor.brushSize);
     this.update();
   }
@@ -156,12 +159,12 @@ export class Controls {
 
   #applyTexts() {
     this.#texts.apply();
+    this.update(); // names the buttons whose names change
     for (const button of this.#buttons()) {
       const [shortcut] = SHORTCUTS[button.dataset.command ?? ""] ?? [];
       const name = button.ariaLabel ?? button.textContent;
       if (shortcut) button.title = `${name} (${keysOf(shortcut).join("+")})`;
     }
-    this.update();
   }
 }
 

@@ -40,12 +40,14 @@ export class Filler {
     return picture.file.size > room && picture.request ? picture.toJpeg() : picture.file;
   }
 
-  /** @param {FillRequest} request @param {Format} format @returns {Promise<Blob>} */
+  /** @param {FillRequest | Promise<FillRequest>} request @param {Format} format @returns {Promise<Blob>} */
   async fill(request, format) {
     this.#abort = new AbortController();
     this.#notices.start();
     try {
-      return await this.#fill(request, format, 1);
+      const ready = await request;
+      this.#abort.signal.throwIfAborted();
+      return await this.#fill(ready, format, 1);
     } finally {
       this.#notices.stop();
     }

@@ -94,15 +94,21 @@ async function openExample() {
 async function fill() {
   const { work } = editor;
   if (!work) return;
-  const { picture, strokes } = work;
+  const { picture } = work;
   const started = performance.now();
-  const mask = await encodeMask(strokes, picture.width, picture.height);
-  if (!mask) throw new Refusal("nothingMarked", {});
-  const request = { image: await filler.imageFor(picture, mask), mask };
-  const result = await Picture.decode(await filler.fill(request, "png"), picture.name, request);
-  editor.continueWith(result);
+  const preparing = prepare(work);
+  const file = await filler.fill(preparing, "png");
+  const request = await preparing;
+  editor.continueWith(await Picture.decode(file, picture.name, request));
   const seconds = texts.number((performance.now() - started) / 1000, 1);
   notices.say(request.image === picture.file ? "filled" : "filledFromJpeg", { seconds });
+}
+
+/** @param {{picture: Picture, strokes: import("./strokes.js").Stroke[]}} work */
+async function prepare({ picture, strokes }) {
+  const mask = await encodeMask(strokes, picture.width, picture.height);
+  if (!mask) throw new Refusal("nothingMarked", {});
+  return { image: await filler.imageFor(picture, mask), mask };
 }
 
 /** PNG is what the service answered; for another format it is asked the same again, so that it is encoded once only. */

@@ -75,6 +75,17 @@ def test_without_a_mask_the_images_own_transparency_counts(
     np.testing.assert_array_equal(np.asarray(filled.convert("RGB"))[~hole], np.asarray(photo)[~hole])
 
 
+def test_what_is_filled_can_be_seen(
+    official: openai.OpenAI, photo: Image.Image, hole: np.ndarray, to_bytes: ToBytes
+) -> None:
+    """A cut-out that is its own mask comes back opaque."""
+    image = photo.copy()
+    image.putalpha(Image.fromarray(np.where(hole, 0, 255).astype(np.uint8)))
+    cut_out = to_bytes(image)
+    filled = picture(official.images.edit(image=io.BytesIO(cut_out), mask=io.BytesIO(cut_out), prompt="x"))
+    assert np.asarray(filled.getchannel("A")).min() == 255
+
+
 def test_output_formats(official: openai.OpenAI, files: dict[str, bytes], alpha_mask: bytes) -> None:
     """The format is as asked for, and less compression makes a larger file."""
     sizes = {}
