@@ -83,6 +83,7 @@ def decode(file: BinaryIO, field: str, limits: PictureLimits) -> Image.Image:
         _require_limits(image, field, limits)
         _require_few_scans(data, field)
         image.load()
+        image.info = _harmless_info(image)
         return upright(image)
 
 
@@ -185,6 +186,30 @@ def _require_few_scans(data: bytes, field: str) -> None:
             f"'{field}' is a JPEG of more than {MAX_JPEG_SCANS} scans, which would take too long to decode; "
             "progressive JPEGs have about ten."
         )
+
+
+def _harmless_info(image: Image.Image) -> dict[str | tuple[int, int], Any]:
+    """What of a picture's metadata goes on: Pillow's encoders take options from it, and hang on strange ones.
+
+    In files they can be of any type and length, as PNG's texts are kept under the keywords that they bring.
+    Browsers turn pictures by their EXIF data only, so orientations in other texts go too.
+    """
+    kept = {
+        name: image.info[name] for name in ("icc_profile", "exif") if isinstance(image.info.get(name), bytes)
+    }
+    transparency = image.info.get("transparency")
+    if _is_transparency(image.mode, transparency):
+        kept["transparency"] = transparency
+    return kept
+
+
+def _is_transparency(mode: str, value: object) -> bool:
+    """Whether a picture of this mode can have `value` as its transparent colour or its palette's alphas."""
+    if mode == "RGB":
+        return isinstance(value, tuple) and len(value) == 3 and all(isinstance(part, int) for part in value)
+    if mode == "P" and isinstance(value, bytes):
+        return len(value) <= 256
+    return mode in ("1", "L", "P", "I", "I;16") and isinstance(value, int)
 
 
 def _encodable(image: Image.Image, output_format: OutputFormat) -> Image.Image:

@@ -35,9 +35,9 @@ def test_grow_is_fast_on_a_large_photograph() -> None:
     """A small hole in 24 megapixels grows by the largest amount without costing what the photograph costs."""
     hole = np.zeros((4000, 6000), dtype=bool)
     hole[2000:2100, 3000:3100] = True
-    start = time.perf_counter()
+    start = time.thread_time()
     assert grow(hole, 256).sum() == (100 + 512) ** 2
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
