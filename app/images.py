@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
+from app import avif
 from app.errors import (
     DamagedPictureError,
     EmptyFileError,
@@ -35,6 +36,7 @@ _SIGNATURE = re.compile(
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 """Of a segment: what follows the ff is neither data (00) nor a marker without a segment."""
 MAX_JPEG_SCANS = 100
+_TILE_TAGS = (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)
 _MODES: dict[OutputFormat, frozenset[str]] = {
     "png": frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}),
     "jpeg": frozenset({"L", "RGB", "CMYK"}),
@@ -80,7 +82,7 @@ def decode(file: BinaryIO, field: str, limits: PictureLimits) -> Image.Image:
     data = file.read()
     with _translated_errors(field, limits):
         image = Image.open(_TimedFile(data, field, limits.max_seconds), formats=ACCEPTED_FORMATS)
-        _require_limits(image, field, limits)
+        _require_limits(image, data, field, limits)
         _require_few_scans(data, field)
         image.load()
         image.info = _harmless_info(image)
@@ -143,13 +145,36 @@ def _require_signature(file: BinaryIO, field: str) -> None:
         )
 
 
-def _require_limits(image: Image.Image, field: str, limits: PictureLimits) -> None:
-    width, height = image.size
+def _require_limits(image: Image.Image, data: bytes, field: str, limits: PictureLimits) -> None:
+    """Refuse a picture that is too large, and one whose decoder would make room for more than its size."""
+    _require_size("", image.size, field, limits)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        _require_size("in tiles of ", _tile_size(image), field, limits)
+    if image.format == "AVIF":
+        frames = avif.frame_sizes(data)
+        for size in frames:
+            _require_size("made of frames of ", size, field, limits)
+        # Colours, alpha, and thumbnails or the edges of a grid's cells.
+        if sum(width * height for width, height in frames) > 3 * limits.max_pixels:
+            raise PictureTooLargeError(
+                f"'{field}' is made of {len(frames)} frames, which have more than three times the "
+                f"{limits.max_pixels:,} pixels that are accepted."
+            )
+
+
+def _require_size(what: str, size: tuple[int, int], field: str, limits: PictureLimits) -> None:
+    width, height = size
     if width * height > limits.max_pixels or max(width, height) > limits.max_side:
         raise PictureTooLargeError(
-            f"'{field}' is {width} x {height} pixels (width x height), {width * height:,} in all; "
+            f"'{field}' is {what}{width} x {height} pixels (width x height), {width * height:,} in all; "
             f"at most {limits.max_pixels:,} in all and {limits.max_side:,} a side are accepted."
         )
+
+
+def _tile_size(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:
+    """Of a TIFF: its decoder takes memory for a whole tile, however small the picture is."""
+    width, height = (image.tag_v2.get(tag) for tag in _TILE_TAGS)
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else (0, 0)
 
 
 class _TimedFile(io.BytesIO):
@@ -194,7 +219,7 @@ def _harmless_info(image: Image.Image) -> dict[str | tuple[int, int], Any]:
     In files they can be of any type and length, as PNG's texts are kept under the keywords that they bring.
     Browsers turn pictures by their EXIF data only, so orientations in other texts go too.
     """
-    kept = {
+    kept: dict[str | tuple[int, int], Any] = {
         name: image.info[name] for name in ("icc_profile", "exif") if isinstance(image.info.get(name), bytes)
     }
     transparency = image.info.get("transparency")

@@ -15,7 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image, PngImagePlugin
 
-from app.errors import SlowPictureError
+from app.errors import PictureTooLargeError, SlowPictureError
 from app.images import MAX_JPEG_SCANS, PictureLimits, decode
 
 AssertProblem = Callable[[httpx.Response, int], dict[str, Any]]
@@ -207,6 +207,35 @@ def test_files_of_countless_parts_are_given_up(name: str) -> None:
     with pytest.raises(SlowPictureError, match=r"'mask' took more than the 0\.1 seconds"):
         decode(io.BytesIO(SLOW[name]), "mask", PictureLimits(50_000_000, 16_383, max_seconds=0.1))
     assert time.thread_time() - begin < 1
+
+
+@pytest.mark.parametrize("name", ["avif", "avif with alpha", "animated avif"])
+def test_avif_frames_larger_than_the_picture(name: str) -> None:
+    """A container that calls its picture small does not hide frames that are not."""
+    good = seeds()[name]
+    assert decode(io.BytesIO(good), "image", PictureLimits(SIZE[0] * SIZE[1], 96)).size
+    small = good.replace(struct.pack(">II", *SIZE), struct.pack(">II", 16, 16))
+    assert small != good
+    with pytest.raises(PictureTooLargeError, match="'image' is made of frames of 96 x 64 pixels"):
+        decode(io.BytesIO(small), "image", PictureLimits(1000, 96))
+
+
+def test_avif_of_countless_frames() -> None:
+    """All of them together are bounded too: here still pictures and animations, of colours and of alpha."""
+    frames = [frame.convert("RGBA") for frame in FRAMES]
+    for frame in frames:
+        frame.putalpha(100)
+    data = save(frames[0], "AVIF", save_all=True, append_images=frames[1:])
+    with pytest.raises(PictureTooLargeError, match="'image' is made of 4 frames"):
+        decode(io.BytesIO(data), "image", PictureLimits(SIZE[0] * SIZE[1], 96))
+    assert decode(io.BytesIO(data), "image", PictureLimits(2 * SIZE[0] * SIZE[1], 96)).size == SIZE
+
+
+def test_tiff_tiles_larger_than_the_picture() -> None:
+    """Tiles that are larger than what is accepted are refused before there is memory for one."""
+    tiles = {322: (4, 1, 1024), 323: (4, 1, 1024), 324: (4, 1, 200), 325: (4, 1, 100), 259: (4, 1, 8)}
+    with pytest.raises(PictureTooLargeError, match="'image' is in tiles of 1024 x 1024 pixels"):
+        decode(io.BytesIO(tiff(tiles)), "image", PictureLimits(1_000_000, 16_383))
 
 
 def test_many_scans_are_counted_where_they_are() -> None:
