@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import hashlib
 import io
+import resource
 import signal
 import threading
 import time
@@ -185,7 +186,7 @@ def test_an_unexpected_failure_does_not_end_reloading(
 
     old = load_inpainter(settings)
     engine = Engine(old, settings)
-    reloader = Reloader(settings, load, engine, Metrics(Lifecycle(0, 0)), asyncio.Event())
+    reloader = Reloader(settings, load, engine, Metrics(Lifecycle(0, 0), ()), asyncio.Event())
     asyncio.run(reloader.reload())
     assert reloader.last is not None
     assert reloader.last.outcome == "failed"
@@ -260,6 +261,30 @@ def test_a_file_that_was_replaced_before_the_first_look_is_new(checkpoint: Path)
     """What changed while the service was still loading is not overlooked."""
     watched = WatchedFile(checkpoint)
     assert [watched.is_new("0" * 64) for _ in range(3)] == [False, True, False]
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """No file can be opened in the block, whatever its rights."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_watched_file_that_cannot_be_read_is_tried_again(
+    checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What hinders it is logged once, and it is new as soon as it can be read, unchanged as it is."""
+    watched = WatchedFile(checkpoint)
+    with no_more_files():
+        unreadable = [watched.is_new("0" * 64) for _ in range(4)]
+    assert unreadable == [False] * 4
+    (line,) = caplog.records
+    assert str(checkpoint) in line.getMessage()
+    assert [watched.is_new("0" * 64) for _ in range(2)] == [True, False]
 
 
 def test_a_watching_service_follows_its_file(settings: Settings, checkpoint: Path) -> None:
