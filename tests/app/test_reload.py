@@ -81,9 +81,10 @@ class Reloadable:
         self._client.portal.call(self._wanted.set)
         return self.wait_for_reload()
 
-    def wait_for_reload(self) -> dict[str, Any]:
+    def wait_for_reload(self, outcome: str | None = None) -> dict[str, Any]:
+        """The next reload, or the next one that goes like that."""
         deadline = time.monotonic() + 20
-        while (last := self.health()["last_reload"]) == self._seen:
+        while (last := self.health()["last_reload"]) == self._seen or outcome not in (None, last["outcome"]):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         self._seen = last
@@ -300,7 +301,8 @@ def test_a_watching_service_follows_its_file(settings: Settings, checkpoint: Pat
         assert watching.wait_for_reload()["outcome"] == "failed"
         with open(checkpoint, "ab") as file:
             file.write(good[len(good) // 2 :])
-        assert watching.wait_for_reload()["outcome"] == "ok"
+        # On a busy machine a file that is being written can seem settled, and be refused once more.
+        watching.wait_for_reload("ok")
         assert watching.health()["model"]["name"] == "first"
 
 
