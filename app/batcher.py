@@ -119,15 +119,21 @@ def _run(batch: list[_Item], device: int) -> None:
         return
     start = time.perf_counter()
     try:
-        rgb, holes = np.stack([item.rgb for item in batch]), np.stack([item.hole for item in batch])
-        fills = batch[0].predictors[device].predict(rgb, holes)
+        fills = _predict(batch, device)
     except Exception as error:
         if len(batch) == 1:
             batch[0].future.set_exception(error)
             return
-        # One crop's trouble, or too little memory for all at once, is not the others'.
-        for item in batch:
-            _run([item], device)
+    else:
+        for item, fill in zip(batch, fills, strict=True):
+            item.future.set_result(Prediction(fill, start - item.arrival, len(batch)))
         return
-    for item, fill in zip(batch, fills, strict=True):
-        item.future.set_result(Prediction(fill, start - item.arrival, len(batch)))
+    # One crop's trouble, or too little memory for all at once, is not the others'. They are tried again when
+    # the error is gone, since its frames hold what the whole batch had allocated.
+    for item in batch:
+        _run([item], device)
+
+
+def _predict(batch: list[_Item], device: int) -> FloatArray:
+    rgb, holes = np.stack([item.rgb for item in batch]), np.stack([item.hole for item in batch])
+    return batch[0].predictors[device].predict(rgb, holes)

@@ -160,8 +160,8 @@ class Engine:
     def _submit(self, request: FillRequest, abandoned: threading.Event) -> Future[FilledPicture]:
         with self._lock:
             self.require_room()
-            self._admitted += 1
-        future = self._executor.submit(self._work, request, abandoned, time.perf_counter())
+            future = self._executor.submit(self._work, request, abandoned, time.perf_counter())
+            self._admitted += 1  # last, so that a request that no thread takes holds no place
         future.add_done_callback(self._leave)
         return future
 

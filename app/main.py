@@ -62,7 +62,7 @@ def create_app(
     settings = settings or Settings()
     lifecycle = lifecycle or Lifecycle(settings.drain_seconds, settings.grace_seconds)
     reload_wanted = reload_wanted or asyncio.Event()
-    metrics = Metrics(lifecycle)
+    metrics = Metrics(lifecycle, FILLING_PATHS)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:

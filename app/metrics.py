@@ -1,5 +1,7 @@
 """What GET /metrics says, in Prometheus' text format; docs/operation.md explains each name."""
 
+from collections.abc import Collection
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -12,7 +14,9 @@ from prometheus_client import (
 
 from app.engine import Engine
 from app.lifecycle import Lifecycle
+from app.problems import KINDS
 from app.records import RequestRecord
+from model_core.errors import OutOfMemoryError
 from model_core.inpainter import Inpainter
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -24,7 +28,8 @@ _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 class Metrics:
     """The metrics of one application, in a registry of their own."""
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
+    def __init__(self, lifecycle: Lifecycle, filling_paths: Collection[str]) -> None:
+        """`filling_paths` are those that fill pictures."""
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._requests = Counter(
@@ -33,6 +38,10 @@ class Metrics:
             ("method", "path", "status", "problem", "outcome"),
             registry=registry,
         )
+        # These and the reloads exist from the start, so that the first one is an increase, for alerts.
+        no_memory = KINDS[OutOfMemoryError]
+        for path in filling_paths:
+            self._requests_like(RequestRecord("POST", path, no_memory.status, no_memory.name))
         self._request_seconds = Histogram(
             "inpaint_request_duration_seconds",
             "From a request's head to its answer's end.",
@@ -68,7 +77,7 @@ class Metrics:
             "inpaint_reloads", "Attempts to serve a new checkpoint.", ("outcome",), registry=registry
         )
         for outcome in ("ok", "failed"):
-            self._reloads.labels(outcome)  # from the start, so that a first failure is an increase
+            self._reloads.labels(outcome)
         draining = Gauge(
             "inpaint_draining", "1 from when the service is told to stop, before that 0.", registry=registry
         )
@@ -94,14 +103,17 @@ class Metrics:
 
     def observe(self, record: RequestRecord) -> None:
         """Count a request that is over."""
-        status = str(record.status or "")
-        self._requests.labels(record.method, record.path, status, record.problem, record.outcome).inc()
+        self._requests_like(record).inc()
         self._request_seconds.labels(record.path, record.outcome).observe(record.seconds)
         self._pixels.inc(record.pixels)
         for fill in record.fills:
             self._batch_size.observe(fill.batch_size)
             for stage, seconds in fill.seconds.items():
                 self._stage_seconds.labels(stage).observe(seconds)
+
+    def _requests_like(self, record: RequestRecord) -> Counter:
+        status = str(record.status or "")
+        return self._requests.labels(record.method, record.path, status, record.problem, record.outcome)
 
     def count_reload(self, outcome: str) -> None:
         """Count an attempt to serve a new checkpoint: ok or failed."""

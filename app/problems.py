@@ -143,6 +143,7 @@ def build(
 def problem_response(request: Request, error: Exception) -> JSONResponse:
     """The answer to any exception, as problem+json or in the path's dialect."""
     kind, problem = explain(request, error)
+    request.state.problem = kind.name or "about:blank"
     dialect = dialect_of(request.url.path)
     # The answer to an unexpected error does not pass through the middlewares that add these.
     headers = {"X-Request-ID": problem.request_id, **SECURITY_HEADERS, **kind.headers}
@@ -210,5 +211,4 @@ def _request_id(request: Request) -> str:
 def _problem(
     request: Request, kind: Kind, detail: str, fields: list[dict[str, str]] | None = None
 ) -> tuple[Kind, ProblemDetails]:
-    request.state.problem = kind.name or "about:blank"
     return kind, build(kind, detail, request.url.path, _request_id(request), fields)

@@ -105,6 +105,7 @@ class WatchedFile:
         self._path = path
         self._seen: tuple[int, int, int] | None = None
         self._judged: tuple[int, int, int] | None = None
+        self._reported: tuple[int, int, int] | None = None
 
     def is_new(self, serving_sha256: str) -> bool:
         """Whether the file holds something else than what serves. True once for each content.
@@ -113,13 +114,21 @@ class WatchedFile:
         """
         try:
             status = os.stat(self._path)
-            stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
-            settled, self._seen = stamp == self._seen, stamp
-            if not settled or stamp == self._judged:
-                return False
-            self._judged = stamp
-            with open(self._path, "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() != serving_sha256
         except OSError:
             # Gone for a moment, as while it is replaced. What serves stays.
             return False
+        stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+        settled, self._seen = stamp == self._seen, stamp
+        if not settled or stamp == self._judged:
+            return False
+        try:
+            with open(self._path, "rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            # Tried at each look, since a file that becomes readable need not change otherwise.
+            if stamp != self._reported:
+                self._reported = stamp
+                logger.error("the changed checkpoint %s cannot be read: %s", self._path, error.strerror)
+            return False
+        self._judged = stamp
+        return sha256 != serving_sha256

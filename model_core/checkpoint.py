@@ -21,6 +21,7 @@ Rules, all checked when a file is loaded:
 -   Floating tensors are stored as F16, whatever they were trained in, and loaded as float32. Other tensors
     (counters of batch norms, indices) keep their dtype.
 -   Every value is finite. A weight beyond the half-precision range is refused when it is saved.
+-   `info.created` is a moment in ISO 8601 with its time zone.
 -   A file is at most 256 MiB.
 
 What is not allowed, and why: pickled objects (loading them runs code), optimizers, discriminators and random
@@ -37,6 +38,7 @@ import importlib.resources
 import json
 import os
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -246,7 +248,18 @@ def _info(path: Path, value: Any) -> CheckpointInfo:
     for name, score in values["scores"].items():
         if type(score) not in (int, float):
             raise CheckpointError(f"checkpoint {path}: info.scores.{name} is {score!r}, expected a number")
+    if not _is_moment(values["created"]):
+        raise CheckpointError(
+            f"checkpoint {path}: info.created is {values['created']!r}, expected ISO 8601 with a time zone"
+        )
     return CheckpointInfo(**values)
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _require_same_tensors(path: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:

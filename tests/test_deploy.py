@@ -98,7 +98,7 @@ def test_every_alert_is_documented() -> None:
     assert re.findall(r"^\| `(Inpaint\w+)` \|", DOCUMENT.read_text(), flags=re.MULTILINE) == alerts
 
 
-def seconds_of(pattern: str, path: Path) -> float:
+def number_in(pattern: str, path: Path) -> float:
     found = re.search(pattern, path.read_text())
     assert found
     return float(found[1])
@@ -107,14 +107,31 @@ def seconds_of(pattern: str, path: Path) -> float:
 def test_the_proxy_lets_the_service_refuse() -> None:
     """nginx accepts larger bodies and waits longer than the service, whose answers say why."""
     settings, proxy = Settings(), DEPLOY / "proxy" / "nginx.conf"
-    assert seconds_of(r"client_max_body_size (\d+)m;", proxy) * 1024**2 > settings.max_request_bytes
-    assert seconds_of(r"proxy_read_timeout (\d+)s;", proxy) > settings.timeout_seconds
+    assert number_in(r"client_max_body_size (\d+)m;", proxy) * 1024**2 > settings.max_request_bytes
+    assert number_in(r"proxy_read_timeout (\d+)s;", proxy) > settings.timeout_seconds
+
+
+def test_the_proxy_repeats_no_request_that_may_have_killed_a_replica() -> None:
+    """What was sent goes to another replica only if this one refused it, not if the connection broke off."""
+    rules = re.findall(r"proxy_next_upstream ([^;]+);", (DEPLOY / "proxy" / "nginx.conf").read_text())
+    repeating = [set(rule.split()) for rule in rules if "non_idempotent" in rule]
+    assert repeating == [{"http_503", "http_429", "non_idempotent"}]
+
+
+def test_the_proxy_has_memory_for_what_waits_in_it() -> None:
+    """A tmpfs is charged to its container: there is room for a full one, and in it for an address's."""
+    compose, proxy = DEPLOY / "docker-compose.replicas.yml", DEPLOY / "proxy" / "nginx.conf"
+    tmpfs = 1024 * number_in(r"/tmp:size=(\d+)g", compose)
+    assert number_in(r"memory: (\d+)m", compose) >= tmpfs + 128
+    connections = number_in(r"limit_conn addresses (\d+);", proxy)
+    assert connections * number_in(r"client_max_body_size (\d+)m;", proxy) < tmpfs
+    assert number_in(r"proxy_max_temp_file_size (\d+);", proxy) == 0
 
 
 def test_compose_waits_for_the_service_to_finish() -> None:
     """Compose kills only what had its drain and grace time."""
     settings = Settings()
-    patience = seconds_of(r"inpaint:(?:.|\n)*?stop_grace_period: (\d+)s", ROOT / "docker-compose.yml")
+    patience = number_in(r"inpaint:(?:.|\n)*?stop_grace_period: (\d+)s", ROOT / "docker-compose.yml")
     assert patience > settings.drain_seconds + settings.grace_seconds
 
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 
@@ -113,6 +114,35 @@ def test_one_crop_that_fails_does_not_fail_the_others(batcher: Batcher, predicto
         assert good.result(timeout=10).batch_size == 1
         with pytest.raises(ValueError, match="a poisoned crop"):
             bad.result(timeout=10)
+    assert predictor.batches == [1, 2, 1, 1]
+
+
+def test_a_batch_that_was_too_large_is_gone_before_its_crops_are_tried(
+    batcher: Batcher, tiny_generator: Generator
+):
+    """What the failed pass had allocated is not held while its crops are filled one by one."""
+
+    class Narrow(GatedPredictor):
+        together: weakref.ref[FloatArray]
+
+        def predict(self, rgb: FloatArray, holes: BoolArray) -> FloatArray:
+            fills = super().predict(rgb, holes)
+            if len(rgb) > 1:
+                self.together = weakref.ref(fills)
+                raise MemoryError
+            assert len(self.batches) == 1 or self.together() is None
+            return fills
+
+    predictor = Narrow(tiny_generator)
+    shared = (predictor,)
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(batcher.predict, shared, *crop(0), WANTED)]
+        assert predictor.begun.acquire(timeout=10)
+        for count in (1, 2):
+            futures.append(pool.submit(batcher.predict, shared, *crop(count), WANTED))
+            wait_for(batcher, count)
+        predictor.gate.release(4)
+        assert [future.result(timeout=10).batch_size for future in futures] == [1, 1, 1]
     assert predictor.batches == [1, 2, 1, 1]
 
 

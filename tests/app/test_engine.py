@@ -1,6 +1,7 @@
 """The line in front of the model is bounded, visible, and free again when a client leaves it."""
 
 import asyncio
+import dataclasses
 import io
 import threading
 import time
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -19,6 +21,8 @@ from app.errors import QueueFullError
 from app.main import create_app
 from app.settings import Settings
 from model_core.inpainter import Inpainter, Predict
+from model_core.networks import Generator
+from model_core.predictor import BoolArray, FloatArray, Predictor
 
 AssertProblem = Callable[[httpx.Response, int], dict[str, Any]]
 
@@ -124,10 +128,10 @@ def test_a_slow_model_is_given_up(
     settings: Settings, gated: GatedInpainter, files: dict[str, bytes], assert_problem: AssertProblem
 ) -> None:
     """An answer that is not ready in time is a 504, and the service then answers the next request."""
-    app = create_app(settings.model_copy(update={"timeout_seconds": 0.5}), gated)
+    app = create_app(settings.model_copy(update={"timeout_seconds": 3}), gated)
     with TestClient(app) as client:
         gated.shut()
-        assert "0.5 seconds" in assert_problem(client.post("/inpaint", files=files), 504)["detail"]
+        assert "3 seconds" in assert_problem(client.post("/inpaint", files=files), 504)["detail"]
         gated.gate.set()
         wait_until(lambda: client.get("/health").json()["queue"]["running"] == 0)
         assert client.post("/inpaint", files=files).status_code == 200
@@ -161,28 +165,90 @@ def test_a_cancelled_wait_leaves_the_line(
     assert (engine.running, engine.waiting) == (0, 0)
 
 
-def test_an_abandoned_request_starts_no_inference(
+class GatedFile(io.BytesIO):
+    """A picture whose reading waits while its gate is shut."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.begun, self.gate = threading.Event(), threading.Event()
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.begun.set()
+        assert self.gate.wait(timeout=30)
+        return super().read(size)
+
+
+def test_a_request_abandoned_while_it_is_decoded_starts_no_inference(
     settings: Settings, gated: GatedInpainter, files: dict[str, bytes]
 ) -> None:
-    """A request that is decoded and waits for the device when its client leaves does not get the device."""
+    """A request whose client leaves while its picture is read is given up once it has been."""
     engine = Engine(gated, settings)
     gated.shut()
+    gated.gate.set()
+    image = GatedFile(files["image"])
 
     async def scenario() -> None:
-        running = asyncio.create_task(engine.fill(fill_request(files)))
-        while gated.begun < 1:
-            await asyncio.sleep(0.01)
-        abandoned = asyncio.create_task(engine.fill(fill_request(files)))
-        await asyncio.sleep(0.3)  # in which the second worker decodes the other request
+        request = dataclasses.replace(fill_request(files), image=image)
+        abandoned = asyncio.create_task(engine.fill(request))
+        assert await asyncio.to_thread(image.begun.wait, 20)
         abandoned.cancel()
         with pytest.raises(asyncio.CancelledError):
             await abandoned
-        gated.gate.set()
+        image.gate.set()
+
+    asyncio.run(scenario())
+    engine.close()
+    assert gated.begun == 0
+    assert (engine.running, engine.waiting) == (0, 0)
+
+
+class GatedPredictor(Predictor):
+    """A real predictor whose passes wait while its gate is shut; it counts them."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__(generator, torch.device("cpu"), torch.float32)
+        self.passes, self.gate = 0, threading.Event()
+
+    def predict(self, rgb: FloatArray, holes: BoolArray) -> FloatArray:
+        self.passes += 1
+        assert self.gate.wait(timeout=30)
+        return super().predict(rgb, holes)
+
+
+def test_a_request_abandoned_in_front_of_the_device_does_not_get_it(
+    settings: Settings, tiny_generator: Generator, files: dict[str, bytes]
+) -> None:
+    """A request that is decoded and waits for the device when its client leaves costs no pass."""
+    predictor = GatedPredictor(tiny_generator)
+    inpainter = Inpainter(tiny_generator, [predictor.device], torch.float32)
+    inpainter.predictors = (predictor,)
+    engine = Engine(inpainter, settings.model_copy(update={"max_concurrency": 2}))
+
+    async def scenario() -> None:
+        running = asyncio.create_task(engine.fill(fill_request(files)))
+        await asyncio.to_thread(wait_until, lambda: predictor.passes == 1)
+        abandoned = asyncio.create_task(engine.fill(fill_request(files)))
+        await asyncio.to_thread(wait_until, lambda: len(engine._batcher._waiting) == 1)
+        abandoned.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await abandoned
+        predictor.gate.set()
         await running
 
     asyncio.run(scenario())
     engine.close()
-    assert gated.begun == 1
+    assert predictor.passes == 1
+    assert (engine.running, engine.waiting) == (0, 0)
+
+
+def test_a_request_that_no_thread_takes_holds_no_place(
+    gated: GatedInpainter, settings: Settings, files: dict[str, bytes]
+) -> None:
+    """An engine that is closed takes nothing, and counts nothing as in work."""
+    engine = Engine(gated, settings)
+    engine.close()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        asyncio.run(engine.fill(fill_request(files)))
     assert (engine.running, engine.waiting) == (0, 0)
 
 

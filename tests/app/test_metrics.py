@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.main import create_app
+from app.main import FILLING_PATHS, create_app
 from app.settings import Settings
+from model_core.inpainter import Inpainter, Predict
 
 AssertProblem = Callable[[httpx.Response, int], dict[str, Any]]
 STAGES = ("decode", "queue", "inference", "encode")
@@ -41,7 +44,7 @@ def counted(client: TestClient) -> dict[str, float]:
     return {
         name.removeprefix("inpaint_requests_total "): value
         for name, value in found
-        if name.startswith("inpaint_requests_total ")
+        if name.startswith("inpaint_requests_total ") and value
     }
 
 
@@ -89,6 +92,40 @@ def test_an_unexpected_failure_is_counted(settings: Settings) -> None:
         assert counted(client) == {
             "method=GET outcome=failed path=/raise/{name} problem=about:blank status=500": 1
         }
+
+
+def test_a_bad_picture_of_a_batch_is_no_problem_of_its_request(
+    fresh: TestClient, files: dict[str, bytes]
+) -> None:
+    """The request is answered; what became of each picture is in its outcomes."""
+    form = [("image", files["image"]), ("image", b"no picture"), ("mask", files["mask"])]
+    assert fresh.post("/inpaint/batch", files=form).status_code == 200
+    assert counted(fresh) == {"method=POST outcome=answered path=/inpaint/batch problem= status=200": 1}
+
+
+def test_the_first_lack_of_memory_is_an_increase(settings: Settings, files: dict[str, bytes]) -> None:
+    """What it counts on is there before, at 0: Prometheus sees no increase in what is born as 1."""
+
+    class Hungry(Inpainter):
+        warm = False
+
+        def inpaint(self, image: Image.Image, hole: np.ndarray, *predict: Predict) -> Image.Image:
+            if self.warm:
+                raise MemoryError
+            return super().inpaint(image, hole, *predict)
+
+    def series(path: str) -> str:
+        return (
+            f"inpaint_requests_total method=POST outcome=failed path={path} problem=out-of-memory status=503"
+        )
+
+    inpainter = Hungry.from_checkpoint(settings.checkpoint, device="cpu", precision="fp32")
+    with TestClient(create_app(settings, inpainter)) as client:
+        inpainter.warm = True
+        before = samples(client)
+        assert [before[series(path)] for path in FILLING_PATHS] == [0] * len(FILLING_PATHS)
+        assert client.post("/inpaint", files=files).status_code == 503
+        assert samples(client)[series("/inpaint")] == 1
 
 
 def test_operators_do_not_count_as_users(fresh: TestClient) -> None:

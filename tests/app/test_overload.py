@@ -55,7 +55,9 @@ async def keep_asking(port: int, request: bytes, until: float, answers: list[Ans
     writer.close()
 
 
-def overload(service: Any, files: dict[str, bytes], clients: int, seconds: float) -> None:
+def overload(
+    service: Any, files: dict[str, bytes], clients: int, seconds: float, slack_seconds: float
+) -> None:
     """Ask from many connections at once, and compare with what the line promises."""
     request = message(files)
     answers: list[Answer] = []
@@ -91,16 +93,16 @@ def overload(service: Any, files: dict[str, bytes], clients: int, seconds: float
     )
     assert set(statuses) == {200, 429}
     # Before a request that is let in are at most QUEUE in the line and one in work.
-    assert p95 < 1.2 * (QUEUE + 2) * work + 0.5
+    assert p95 < 1.2 * (QUEUE + 2) * work + slack_seconds
     assert resident[-1] < early + 50
-    assert afterwards < 3 * work + 0.5
+    assert afterwards < 3 * work + slack_seconds
     assert "Traceback" not in service.log.read_text()
 
 
 def test_overload(run_service: RunService, files: dict[str, bytes]) -> None:
     """Forty connections, five seconds, the tiny generator."""
     with run_service(max_queued_requests=QUEUE) as service:
-        overload(service, files, clients=40, seconds=5)
+        overload(service, files, clients=40, seconds=5, slack_seconds=2.5)
 
 
 @pytest.mark.long
@@ -113,4 +115,4 @@ def test_overload_of_the_bundled_model(run_service: RunService, to_bytes: ToByte
     files = {"image": photo, "mask": to_bytes(Image.fromarray(hole))}
     settings = {"checkpoint": bundled_path(), "precision": "auto", "threads": 2}
     with run_service(max_queued_requests=QUEUE, **settings) as service:
-        overload(service, files, clients=200, seconds=60)
+        overload(service, files, clients=200, seconds=60, slack_seconds=0.5)

@@ -283,6 +283,11 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "info lacks a field": (lambda data: with_metadata(data, info={"name": "x"}), "info has the fields"),
     "info of another type": (lambda data: with_info(data, steps="3"), "info.steps is a str"),
     "a score in words": (lambda data: with_info(data, scores={"psnr": "high"}), "scores.psnr"),
+    "a moment in words": (lambda data: with_info(data, created="yesterday"), "created is 'yesterday'"),
+    "a moment without a zone": (
+        lambda data: with_info(data, created="2026-01-01T00:00:00"),
+        "time zone",
+    ),
     "missing tensor": (lambda data: with_tensors(data, without_first), "lacks tensors"),
     "extra tensor": (lambda data: with_tensors(data, with_extra), "unexpected tensors: surplus"),
     "tensor of another shape": (
