@@ -1,11 +1,16 @@
 """Bounds what connections cost while the application does not see them: their number, and their silence."""
 
 import asyncio
+import socket
+from contextlib import suppress
 from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
+
+UNSENT_BYTES = 262_144
+"""What the system may hold of an answer beyond what is on its way to the client."""
 
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
@@ -37,6 +42,11 @@ class BoundedConnection(H11Protocol):
         super().connection_made(transport)
         # Writing is paused as long as anything is unsent, so that the write clock always knows.
         transport.set_write_buffer_limits(high=0)
+        with suppress(AttributeError, OSError):  # not every system has it
+            # Else the system takes megabytes and asks for more when a third is gone, so that a client which
+            # reads steadily, but not fast, looks silent.
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         most = self.config.limit_concurrency
         if most is not None and len(self.connections) > most:
             transport.write(_BUSY)

@@ -140,6 +140,7 @@ _INPAINT_DOCS: dict[int | str, dict[str, Any]] = {
 async def inpaint(engine: EngineDep, fill_request: FillRequestDep, request: Request) -> Response:
     """Fill what the mask marks and keep the rest. EXIF orientation is applied; EXIF and ICC profile stay."""
     filled = await engine.fill(fill_request)
+    await request.close()  # drops the form's files, which the answer outlives
     note_fill(request, filled)
     return Response(filled.data, headers=answer_headers(filled), media_type=filled.media_type)
 

@@ -5,6 +5,7 @@ import binascii
 import re
 import tempfile
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, Any, BinaryIO, cast
 
@@ -70,7 +71,8 @@ class JsonReader:
     """
 
     def __init__(self) -> None:
-        self._turn = asyncio.Lock()
+        # Unlike a lock, its one thread is free only when what it parses is done, even if nobody waits for it.
+        self._parser = ThreadPoolExecutor(1, thread_name_prefix="json")
 
     async def read(self, request: Request) -> AsyncIterator[JsonFill]:
         """Yield what the body asks for; its pictures are dropped afterwards.
@@ -86,8 +88,8 @@ class JsonReader:
         with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as body:
             async for chunk in request.stream():
                 await run_in_threadpool(body.write, chunk)
-            async with self._turn:
-                asked = await run_in_threadpool(_parse, cast(BinaryIO, body))
+            loop = asyncio.get_running_loop()
+            asked = await loop.run_in_executor(self._parser, _parse, cast(BinaryIO, body))
         with asked.request.image, cast(BinaryIO, asked.request.mask):
             yield asked
 
@@ -160,7 +162,10 @@ def create_router() -> APIRouter:
         },
     )
     async def inpaint(
-        engine: EngineDep, asked: Annotated[JsonFill, Depends(reader.read)], request: Request
+        engine: EngineDep,
+        # The answer, which may take long to be read, outlives the pictures.
+        asked: Annotated[JsonFill, Depends(reader.read, scope="function")],
+        request: Request,
     ) -> Response:
         """Fill what the mask marks in white and keep the rest."""
         filled = await engine.fill(asked.request)

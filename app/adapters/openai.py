@@ -136,6 +136,7 @@ async def edit(
 ) -> Response:
     """Fill the mask's transparent pixels and keep the rest. The prompt is accepted and ignored."""
     filled = await engine.fill(fill_request)
+    await request.close()  # drops the form's files, which the answer outlives
     note_fill(request, filled)
     # In a thread, since a large picture would hold up all other requests.
     content = await run_in_threadpool(_as_json, filled.data, fill_request.output_format)

@@ -5,7 +5,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from statistics import median
 from typing import Any
 
 import httpx
@@ -15,14 +16,16 @@ from PIL import Image
 
 ToBytes = Callable[..., bytes]
 RunService = Callable[..., AbstractContextManager[Any]]
-IDLE_SECONDS = 1
+IDLE_SECONDS = 3
+SLACK_SECONDS = 10
+"""What a busy machine may be late."""
 MAX_CONNECTIONS = 12
 FORM = "multipart/form-data; boundary=x"
 
 
 @pytest.fixture(scope="module")
 def service(run_service: RunService) -> Iterator[Any]:
-    """A service that waits for a silent client for one second only."""
+    """A service that waits for a silent client for three seconds only."""
     with run_service(idle_timeout_seconds=IDLE_SECONDS, max_connections=MAX_CONNECTIONS) as service:
         yield service
 
@@ -31,24 +34,24 @@ def connect(service: Any, receive_buffer: int | None = None) -> socket.socket:
     client = socket.socket()
     if receive_buffer:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    client.settimeout(20)
+    client.settimeout(60)
     client.connect(("127.0.0.1", service.port))
     return client
 
 
-def seconds_until_closed(client: socket.socket, byte_every: float | None = None) -> float:
-    """How long the server keeps a connection on which a client sends a byte now and then, or nothing."""
+def wait_until_closed(client: socket.socket, byte_every: float | None = None) -> None:
+    """Until the server closes a connection on which a client sends a byte now and then, or nothing."""
     begin = time.monotonic()
     client.settimeout(byte_every or 20)
     while time.monotonic() - begin < 20:
         try:
             if not client.recv(1000):
-                break
+                return
         except TimeoutError:
-            client.sendall(b"x")
+            with suppress(ConnectionError):  # the next recv tells
+                client.sendall(b"x")
         except ConnectionError:
-            break
-    return time.monotonic() - begin
+            return
 
 
 def post(path: str, length: int) -> bytes:
@@ -65,9 +68,11 @@ def test_a_head_that_does_not_come_is_not_waited_for(
     service: Any, sent: bytes, byte_every: float | None
 ) -> None:
     """The whole head has to be there in time, however busily its parts trickle in."""
+    begin = time.monotonic()
     with connect(service) as client:
         client.sendall(sent)
-        assert IDLE_SECONDS * 0.8 < seconds_until_closed(client, byte_every) < IDLE_SECONDS + 1
+        wait_until_closed(client, byte_every)
+    assert IDLE_SECONDS <= time.monotonic() - begin < IDLE_SECONDS + SLACK_SECONDS
 
 
 def test_the_time_begins_anew_with_each_request(service: Any) -> None:
@@ -75,11 +80,13 @@ def test_the_time_begins_anew_with_each_request(service: Any) -> None:
     with connect(service) as client:
         for _ in range(4):
             client.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
-            answer = client.recv(2000)
+            answer = b""
             while b"}" not in answer:
-                answer += client.recv(2000)
+                part = client.recv(2000)
+                assert part, "the connection was closed"
+                answer += part
             assert answer.startswith(b"HTTP/1.1 200")
-            time.sleep(IDLE_SECONDS * 0.6)
+            time.sleep(IDLE_SECONDS * 0.4)
 
 
 def test_the_rest_of_a_refused_body_is_not_waited_for(service: Any) -> None:
@@ -87,7 +94,9 @@ def test_the_rest_of_a_refused_body_is_not_waited_for(service: Any) -> None:
     with connect(service) as client:
         client.sendall(post("/nothing", 1_000_000) + b"x")
         assert client.recv(1000).startswith(b"HTTP/1.1 404")
-        assert seconds_until_closed(client, 0.2) < IDLE_SECONDS + 1
+        begin = time.monotonic()
+        wait_until_closed(client, 0.2)
+        assert time.monotonic() - begin < IDLE_SECONDS + SLACK_SECONDS
 
 
 @pytest.mark.parametrize(("missing", "statuses"), [(100, [b"422"]), (1, [b"200", b"400"])])
@@ -119,22 +128,41 @@ def test_a_body_may_be_slower_than_a_head(service: Any, files: dict[str, bytes])
 
 def test_an_answer_that_is_not_read_is_not_kept(service: Any, to_bytes: ToBytes) -> None:
     """Past the time the connection is cut off; a client that reads gets the whole answer."""
-    noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)
-    files = {"image": to_bytes(Image.fromarray(noise)), "mask": to_bytes(Image.new("L", (1500, 1500)))}
-    request = httpx.Request("POST", f"{service.url}/inpaint", files=files)
-    body = request.read()
-    head = post("/inpaint", len(body)).decode().replace(FORM, request.headers["content-type"])
+    asked = request_for_noise(service, to_bytes, 3000)  # 27 MB, of which systems take a few unread
     received = {}
-    for pause in (0.0, IDLE_SECONDS * 3):
+    for pause in (0.0, IDLE_SECONDS * 2.0):
         with connect(service, receive_buffer=4096) as client:
-            client.sendall(head.encode() + body)
+            client.sendall(asked)
             first = client.recv(200)
             assert first.startswith(b"HTTP/1.1 200")
             time.sleep(pause)
             whole = int(first.lower().split(b"content-length: ")[1].split()[0])
             received[pause] = len(first) + sum(len(part) for part in until_closed(client))
     assert received[0.0] > whole
-    assert received[IDLE_SECONDS * 3] < received[0.0] * 0.9
+    assert received[IDLE_SECONDS * 2.0] < received[0.0] * 0.9
+
+
+def test_a_reader_that_is_slow_but_steady_is_served(service: Any, to_bytes: ToBytes) -> None:
+    """As fast, for this time of silence, as 45 kB a second are for the usual one."""
+    with connect(service, receive_buffer=4096) as client:
+        client.sendall(
+            request_for_noise(service, to_bytes, 1400).replace(b"Host: x", b"Host: x\r\nConnection: close", 1)
+        )
+        received = 0
+        while part := client.recv(30_000):
+            received += len(part)
+            time.sleep(len(part) / 300_000)
+    assert received > 3 * 1400 * 1400
+
+
+def request_for_noise(service: Any, to_bytes: ToBytes, side: int) -> bytes:
+    """A request whose answer, a PNG, is as large as its pixels."""
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    files = {"image": to_bytes(Image.fromarray(noise)), "mask": to_bytes(Image.new("L", (side, side)))}
+    request = httpx.Request("POST", f"{service.url}/inpaint", files=files)
+    body = request.read()
+    head = post("/inpaint", len(body)).decode().replace(FORM, request.headers["content-type"])
+    return head.encode() + body
 
 
 def until_closed(client: socket.socket) -> Iterator[bytes]:
@@ -148,33 +176,44 @@ def until_closed(client: socket.socket) -> Iterator[bytes]:
 def test_superfluous_connections_are_turned_away(service: Any) -> None:
     """One connection too many gets a 503 at once; when others leave, there is room again."""
     with ExitStack() as stack:
-        clients = [stack.enter_context(connect(service)) for _ in range(MAX_CONNECTIONS)]
-        time.sleep(0.2)
+        for _ in range(MAX_CONNECTIONS):  # the server takes them in the order in which they come
+            stack.enter_context(connect(service))
         with connect(service) as one_more:
             answer = b"".join(until_closed(one_more))
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"Retry-After: 1" in answer
-        assert len(clients) == MAX_CONNECTIONS
-    time.sleep(0.2)
-    assert httpx.get(f"{service.url}/health").status_code == 200
+    service.wait_until_ready()
 
 
 def test_slow_clients_delay_nobody(service: Any, files: dict[str, bytes]) -> None:
     """While three clients send one byte a second, others are answered as fast as without them."""
+    # In turn, so that what else the machine does is in both.
+    seconds: dict[str, list[float]] = {"alone": [], "beside": []}
+    for _ in range(3):
+        seconds["alone"] += seconds_of_requests(service.url, files)
+        with slow_clients(service):
+            seconds["beside"] += seconds_of_requests(service.url, files)
+    alone, beside = median(seconds["alone"]), median(seconds["beside"])
+    print(f"median of 12 requests: {1000 * alone:.0f} ms alone, {1000 * beside:.0f} ms beside slow clients")
+    assert beside < alone + 0.5
 
-    def median_seconds(url: str) -> float:
-        seconds = []
-        with httpx.Client() as client:
-            for _ in range(12):
-                begin = time.perf_counter()
-                assert client.post(f"{url}/inpaint", files=files).status_code == 200
-                seconds.append(time.perf_counter() - begin)
-        return sorted(seconds)[len(seconds) // 2]
 
+def seconds_of_requests(url: str, files: dict[str, bytes]) -> list[float]:
+    """How long each of four requests takes."""
+    seconds = []
+    for _ in range(4):
+        begin = time.perf_counter()
+        assert httpx.post(f"{url}/inpaint", files=files, timeout=60).status_code == 200
+        seconds.append(time.perf_counter() - begin)
+    return seconds
+
+
+@contextmanager
+def slow_clients(service: Any) -> Iterator[None]:
+    """Three clients that send their bodies byte by byte, until the block ends."""
+    stop = threading.Event()
     with ExitStack() as stack:
-        alone = median_seconds(service.url)
         slow = [stack.enter_context(connect(service)) for _ in range(3)]
-        stop = threading.Event()
 
         def trickle() -> None:
             for client in slow:
@@ -186,11 +225,11 @@ def test_slow_clients_delay_nobody(service: Any, files: dict[str, bytes]) -> Non
         sender = threading.Thread(target=trickle)
         sender.start()
         time.sleep(1.5)
-        beside = median_seconds(service.url)
-        stop.set()
-        sender.join()
-    print(f"median of 12 requests: {1000 * alone:.0f} ms alone, {1000 * beside:.0f} ms beside slow clients")
-    assert beside < 2 * alone + 0.05
+        try:
+            yield
+        finally:
+            stop.set()
+            sender.join()
 
 
 def test_nothing_of_a_client_is_logged(

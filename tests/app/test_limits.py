@@ -1,19 +1,28 @@
 """What one request may cost is bounded: bytes before they are kept, time, and work for clients that left."""
 
 import asyncio
+import base64
+import logging
+import os
+import sys
+import tempfile
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import HeldBytesError
-from app.limits import PIECE_BYTES, RequestLimits
+from app.limits import LEAST_BYTES_PER_SECOND, PIECE_BYTES, RequestLimits
 from app.main import create_app
 from app.settings import Settings
 from app.tracing import RequestId
@@ -112,25 +121,44 @@ def test_what_all_requests_hold_is_bounded(
         assert client.post("/inpaint", files={"image": files["mask"]}).status_code == 422
 
 
-@pytest.mark.parametrize(("held", "room"), [("request", 100), ("answer", 0)])
-def test_bytes_are_held_until_the_answer_is_taken(held: str, room: int) -> None:
-    """Meanwhile other requests have the rest of the room, and afterwards all of it."""
-    answer = bytes(range(256)) * 3000
+ANSWER = bytes(range(256)) * 3000
+
+
+@pytest.mark.parametrize(
+    ("held", "limit", "room"), [("request", 1000, 100), ("stream", 1000, 100), ("answer", len(ANSWER), 0)]
+)
+def test_bytes_are_held_until_the_answer_is_taken(held: str, limit: int, room: int) -> None:
+    """Meanwhile other requests have the rest of the room, and afterwards all of it.
+
+    A request's own bytes are held until its answer is there, to the end of a stream.
+    """
     sizes: list[int] = []
     received = b""
 
     async def echo(scope: Scope, receive: Receive, send: Send) -> None:
         body = await Request(scope, receive).body()
-        if held == "request" and scope["path"] == "/held":
+        content = str(len(body)).encode()
+        if scope["path"] == "/held" and held == "stream":
+            await StreamingResponse(parts(content))(scope, receive, send)
+            return
+        if scope["path"] == "/held" and held == "request":
             await require_room(room)
-        content = answer if held == "answer" and scope["path"] == "/held" else str(len(body)).encode()
+        if scope["path"] == "/held" and held == "answer":
+            content = ANSWER
         await Response(content)(scope, receive, send)
 
-    limits = RequestLimits(echo, max_request_bytes=1000, max_held_bytes=1000, timeout_seconds=5)
+    async def parts(content: bytes) -> AsyncIterator[bytes]:
+        yield content[:1]
+        await require_room(room)
+        yield content[1:]
+
+    limits = RequestLimits(echo, max_request_bytes=1000, max_held_bytes=limit, timeout_seconds=30)
 
     async def ask(path: str, size: int, send: Send) -> None:
+        messages: list[Message] = [{"type": "http.request", "body": bytes(size)}]
+
         async def receive() -> Message:
-            return {"type": "http.request", "body": bytes(size)}
+            return messages.pop() if messages else await asyncio.Event().wait()
 
         await limits({**SCOPE, "path": path}, receive, send)
 
@@ -139,7 +167,7 @@ def test_bytes_are_held_until_the_answer_is_taken(held: str, room: int) -> None:
 
     async def require_room(room: int) -> None:
         await ask("/", room, ignore)
-        with pytest.raises(HeldBytesError, match="1,000 bytes"):
+        with pytest.raises(HeldBytesError, match=f"{limit:,} bytes"):
             await ask("/", room + 1, ignore)
 
     async def take(message: Message) -> None:
@@ -155,10 +183,52 @@ def test_bytes_are_held_until_the_answer_is_taken(held: str, room: int) -> None:
 
     asyncio.run(scenario())
     if held == "answer":
-        assert received == answer
-        assert sizes == [0, PIECE_BYTES, PIECE_BYTES, len(answer) - 2 * PIECE_BYTES]
+        assert received == ANSWER
+        assert sizes == [0, PIECE_BYTES, PIECE_BYTES, len(ANSWER) - 2 * PIECE_BYTES]
     else:
         assert received == b"900"
+
+
+@pytest.mark.parametrize(("size", "status"), [(PIECE_BYTES, 200), (PIECE_BYTES + 1, 429)])
+def test_a_large_answer_without_room_is_refused(
+    assert_problem: AssertProblem, size: int, status: int
+) -> None:
+    """Instead of it comes a problem; what goes out in one piece, as health checks do, always goes."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(bytes(size))(scope, receive, send)
+
+    response = ask(limited(answer, max_held_bytes=1000))
+    if status == 200:
+        assert len(response.content) == size
+    else:
+        assert "1,000 bytes" in assert_problem(response, status)["detail"]
+
+
+@pytest.mark.parametrize(
+    "parts", [[b"zip", bytes(PIECE_BYTES + 1), b"end"], [bytes(PIECE_BYTES + 1), b"end"]]
+)
+def test_a_stream_without_room_ends(parts: list[bytes]) -> None:
+    """Before its first part it becomes a problem; later it is cut off, so that nobody takes it for whole."""
+    sent: list[Message] = []
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        async def content() -> AsyncIterator[bytes]:
+            for part in parts:
+                yield part
+
+        await StreamingResponse(content())(scope, receive, send)
+
+    async def receive() -> Message:
+        return await asyncio.Event().wait()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(asyncio.wait_for(limited(stream, max_held_bytes=1000)(dict(SCOPE), receive, send), 30))
+    statuses = [message["status"] for message in sent if message["type"] == "http.response.start"]
+    whole = not sent[-1].get("more_body", False)
+    assert (statuses, whole) == (([200], False) if parts[0] == b"zip" else ([429], True))
 
 
 PARTS = {
@@ -193,13 +263,13 @@ def test_a_form_in_the_address_notation_is_bounded_too(
     assert_problem(client.post("/inpaint", data={"field": "a" * 65_537}), 400)
 
 
-SCOPE: Scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+SCOPE: Scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
 
 
 def test_a_slow_answer_is_given_up(assert_problem: AssertProblem) -> None:
     """Past the deadline the client gets a 504 that names it."""
-    response = ask(limited(never, timeout_seconds=0.1), content=b"x")
-    assert "0.1 seconds" in assert_problem(response, 504)["detail"]
+    response = ask(limited(never, timeout_seconds=0.5), content=b"x")
+    assert "0.5 seconds" in assert_problem(response, 504)["detail"]
 
 
 def test_a_slow_upload_is_given_up(assert_problem: AssertProblem) -> None:
@@ -209,7 +279,7 @@ def test_a_slow_upload_is_given_up(assert_problem: AssertProblem) -> None:
         yield b"12345"
         await asyncio.sleep(60)
 
-    response = ask(limited(count_bytes, timeout_seconds=0.1), content=trickle())
+    response = ask(limited(count_bytes, timeout_seconds=0.5), content=trickle())
     assert "Only 5 bytes" in assert_problem(response, 408)["detail"]
 
 
@@ -218,10 +288,34 @@ def test_an_answer_that_has_begun_may_take_its_time() -> None:
 
     async def stream(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(1)
         await send({"type": "http.response.body", "body": b"late"})
 
-    assert ask(limited(stream, timeout_seconds=0.1)).text == "late"
+    assert ask(limited(stream, timeout_seconds=0.5)).text == "late"
+
+
+@pytest.mark.parametrize(("size", "taken"), [(10, False), (10 * LEAST_BYTES_PER_SECOND, True)])
+def test_a_reader_has_time_by_the_length_of_the_answer(size: int, taken: bool) -> None:
+    """The time of a request, and what the least rate takes; then the answer is not sent on."""
+    sent: list[Message] = []
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(bytes(size))(scope, receive, send)
+
+    async def receive() -> Message:
+        return await asyncio.Event().wait()
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.sleep(1.5)
+        sent.append(message)
+
+    app = limited(answer, max_held_bytes=1_000_000, timeout_seconds=0.5)
+    begin = time.monotonic()
+    asyncio.run(app(dict(SCOPE), receive, send))
+    assert sum(len(message.get("body", b"")) for message in sent) == (size if taken else 0)
+    assert taken or time.monotonic() - begin >= 0.5
+    assert [message.get("status") for message in sent[:1]] == [200]
 
 
 def test_a_timeout_of_the_application_itself_is_not_ours() -> None:
@@ -255,6 +349,73 @@ def test_work_for_a_client_that_has_left_is_cancelled() -> None:
 
     asyncio.run(asyncio.wait_for(limited(work)(dict(SCOPE), receive, send), timeout=10))
     assert cancelled.is_set()
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("/inpaint", "multipart/form-data; boundary=x"),
+        ("/api/v1/inpaint", "application/json"),
+    ],
+)
+def test_an_upload_that_breaks_off_is_abandoned(
+    settings: Settings, caplog: pytest.LogCaptureFixture, path: str, content_type: str
+) -> None:
+    """It is nobody's failure: no answer, no line of an error, and counted as the client's own decision."""
+    messages: list[Message] = [
+        {"type": "http.request", "body": b"--x\r\n", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def send(message: Message) -> None:
+        raise AssertionError("there is nobody to answer")
+
+    async def scenario() -> str:
+        app = create_app(settings)
+        async with app.router.lifespan_context(app) as state:
+            headers = [(b"content-type", content_type.encode())]
+            scope = {**SCOPE, "path": path, "headers": headers, "state": state, "client": None}
+            await app(scope, receive, send)
+            return str(app.state.metrics.render(), "utf-8")
+
+    rendered = asyncio.run(scenario())
+    assert f'outcome="abandoned",path="{path}"' in rendered
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for open files where Linux lists them")
+@pytest.mark.parametrize("path", ["/inpaint", "/v1/images/edits", "/api/v1/inpaint"])
+def test_uploads_are_gone_when_the_answer_goes_out(settings: Settings, to_bytes: Any, path: str) -> None:
+    """They count no longer then, however long the answer is being read."""
+    pixels = np.random.default_rng(0).integers(0, 256, (600, 600, 4), dtype=np.uint8)
+    pixels[..., 3] = 255
+    pixels[100:120, 100:120, 3] = 0
+    image = to_bytes(Image.fromarray(pixels))
+    text = base64.b64encode(image).decode()
+    body: dict[str, Any] = {"files": {"image": image}}
+    if path == "/api/v1/inpaint":
+        body = {"json": {"image": text, "mask": text}}
+    app = create_app(settings)
+    uploads: dict[str, int] = {}
+
+    def open_uploads() -> int:
+        links = (os.path.realpath(link) for link in Path("/proc/self/fd").iterdir())
+        return sum(link.startswith(tempfile.gettempdir()) and link.endswith("(deleted)") for link in links)
+
+    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_noted(message: Message) -> None:
+            uploads[message["type"]] = open_uploads()
+            await send(message)
+
+        await app(scope, receive, send_noted)
+
+    with TestClient(watched) as client:
+        before = open_uploads()
+        assert client.post(path, **body).status_code == 200
+    assert uploads["http.response.body"] == before
 
 
 def test_other_protocols_pass() -> None:

@@ -2,19 +2,24 @@
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from starlette.requests import Request
+from starlette.types import Message
 
-from app.adapters.iopaint import MAX_JSON_VALUES
+from app.adapters import iopaint
+from app.adapters.iopaint import MAX_JSON_VALUES, JsonFill, JsonReader
 from app.main import create_app
 from app.settings import Settings
 
@@ -184,6 +189,38 @@ def test_large_bodies_wait_outside_memory(settings: Settings, photo: Image.Image
     assert statuses == [400] * 12  # an empty mask, once all is read
     assert len(peaks) == 12
     assert max(peaks) < 12 * len(content) / 2
+
+
+def test_bodies_are_parsed_one_at_a_time(body: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even while the first, whose client has left, is still being parsed."""
+    begun, go_on, parse = threading.Semaphore(0), threading.Event(), iopaint._parse
+
+    def parse_when_told(data: BinaryIO) -> JsonFill:
+        begun.release()
+        assert go_on.wait(20)
+        return parse(data)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": json.dumps(body).encode()}
+
+    async def read(reader: JsonReader) -> int:
+        request = Request({"type": "http", "headers": []}, receive)
+        async with contextlib.asynccontextmanager(reader.read)(request) as asked:
+            return asked.seed
+
+    async def scenario() -> int:
+        reader = JsonReader()
+        first = asyncio.create_task(read(reader))
+        assert await asyncio.to_thread(begun.acquire, timeout=20)
+        first.cancel()
+        await asyncio.wait([first])
+        second = asyncio.create_task(read(reader))
+        assert not await asyncio.to_thread(begun.acquire, timeout=0.5)
+        go_on.set()
+        return await second
+
+    monkeypatch.setattr(iopaint, "_parse", parse_when_told)
+    assert asyncio.run(scenario()) == 7
 
 
 def _with_state(app: Any, state: Any) -> Any:
