@@ -38,10 +38,6 @@ class Metrics:
             ("method", "path", "status", "problem", "outcome"),
             registry=registry,
         )
-        # These and the reloads exist from the start, so that the first one is an increase, for alerts.
-        no_memory = KINDS[OutOfMemoryError]
-        for path in filling_paths:
-            self._requests_like(RequestRecord("POST", path, no_memory.status, no_memory.name))
         self._request_seconds = Histogram(
             "inpaint_request_duration_seconds",
             "From a request's head to its answer's end.",
@@ -76,12 +72,19 @@ class Metrics:
         self._reloads = Counter(
             "inpaint_reloads", "Attempts to serve a new checkpoint.", ("outcome",), registry=registry
         )
-        for outcome in ("ok", "failed"):
-            self._reloads.labels(outcome)
         draining = Gauge(
             "inpaint_draining", "1 from when the service is told to stop, before that 0.", registry=registry
         )
         draining.set_function(lambda: float(lifecycle.draining))
+        self._begin_at_zero(filling_paths)
+
+    def _begin_at_zero(self, filling_paths: Collection[str]) -> None:
+        """Have what alerts look at from the start, so that its first event is an increase."""
+        no_memory = KINDS[OutOfMemoryError]
+        for path in filling_paths:
+            self._requests_like(RequestRecord("POST", path, no_memory.status, no_memory.name))
+        for outcome in ("ok", "failed"):
+            self._reloads.labels(outcome)
 
     def attach(self, engine: Engine) -> None:
         """Report the line in front of `engine`, and its model."""

@@ -1,6 +1,7 @@
 """Fixtures for every package: one tiny real generator, its checkpoint, and processes that serve it."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +20,23 @@ from model_core.config import GeneratorConfig
 from model_core.networks import Generator
 
 START_SECONDS = 120
+
+
+@pytest.fixture(scope="session")
+def find_command() -> Callable[..., str]:
+    """The path of the first of some commands that is installed.
+
+    Where there is none the test is skipped, or fails where CI=true promises one.
+    """
+
+    def find(*names: str) -> str:
+        path = next(filter(None, map(shutil.which, names)), None)
+        if path is None:
+            promised = os.environ.get("CI") == "true"
+            (pytest.fail if promised else pytest.skip)(f"none of {', '.join(names)} is installed")
+        return path
+
+    return find
 
 
 @pytest.fixture(scope="session")
