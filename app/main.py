@@ -25,6 +25,7 @@ from app.routes import router
 from app.settings import Settings
 from app.tracing import RequestId
 from app.values import ApiKeys
+from model_core import devices
 from model_core.inpainter import Inpainter
 
 FILLING_PATHS = frozenset({"/inpaint", batch_routes.PATH, openai.EDITS_PATH, iopaint.INPAINT_PATH})
@@ -44,9 +45,13 @@ def load_inpainter(settings: Settings) -> Inpainter:
         CheckpointError, ConfigError: the checkpoint is missing or broken.
         DeviceError: this machine lacks the device or precision.
     """
-    return Inpainter.from_checkpoint(
-        settings.checkpoint, device=settings.device, precision=settings.precision, threads=settings.threads
-    )
+
+    def load() -> Inpainter:
+        return Inpainter.from_checkpoint(
+            settings.checkpoint, settings.device, settings.precision, threads=settings.threads
+        )
+
+    return devices.in_passing_thread(load)
 
 
 def create_app(

@@ -105,7 +105,8 @@ class LossConfig:
             mean of all that could be there is a blur.
         colour: mean absolute difference of the composited picture and the truth, both reduced to 1/8, in the
             hole; feature distances hardly see a wrong colour.
-        excess_detail: detail beyond the truth's, in the hole; against ripples in smooth parts.
+        excess_detail: detail of brightness beyond the truth's, in the hole; against ripples in smooth parts.
+        excess_colour_detail: detail of colour beyond the truth's, in the hole; against lattices of colours.
         perceptual: feature distance of the composited picture, per share of hole.
         perceptual_trunk: whose features: "alexnet", "vgg16" (dearer), or "st-lpips", the metric itself
             (dearest).
@@ -124,6 +125,7 @@ class LossConfig:
     coarse_perceptual: float = 0.0
     colour: float = 0.0
     excess_detail: float = 0.0
+    excess_colour_detail: float = 0.0
     perceptual: float = 4.0
     perceptual_trunk: Literal["alexnet", "vgg16", "st-lpips"] = "alexnet"
     perceptual_scale: Literal[1, 2, 4] = 1

@@ -30,14 +30,35 @@ def excess_detail(inpainted: Tensor, image: Tensor, mask: Tensor) -> Tensor:
     the truth is smooth. Detail is the mean absolute difference of the grey value from its 9x9 mean, over
     9x9 pixels.
     """
+    return _excess(_grey(inpainted), _grey(image), mask)
 
-    def detail(picture: Tensor) -> Tensor:
-        grey = picture.mean(1, keepdim=True)
-        return _box_mean((grey - _box_mean(grey)).abs())
 
+def excess_colour_detail(inpainted: Tensor, image: Tensor, mask: Tensor) -> Tensor:
+    """`excess_detail` of the colours: of red and of blue, each less the grey value.
+
+    Feature distances are as content with detail in the colours as with detail in the brightness, where
+    photographs have six times as much of it; left alone, a generator draws a lattice of colours.
+    """
+    return _excess(_colours(inpainted), _colours(image), mask)
+
+
+def _grey(picture: Tensor) -> Tensor:
+    return picture.mean(1, keepdim=True)
+
+
+def _colours(picture: Tensor) -> Tensor:
+    # Filters of few channels are twice as fast with each channel in one piece.
+    return (picture[:, ::2] - _grey(picture)).contiguous(memory_format=torch.contiguous_format)
+
+
+def _excess(inpainted: Tensor, image: Tensor, mask: Tensor) -> Tensor:
     with torch.no_grad():
-        allowed = detail(image)
-    return weighted_mean(F.relu(detail(inpainted) - allowed), mask)
+        allowed = _detail(image)
+    return weighted_mean(F.relu(_detail(inpainted) - allowed), mask)
+
+
+def _detail(planes: Tensor) -> Tensor:
+    return _box_mean((planes - _box_mean(planes)).abs())
 
 
 def _box_mean(picture: Tensor) -> Tensor:

@@ -241,6 +241,31 @@ def test_a_request_keeps_the_model_that_it_began_with(
     assert [model.split("@")[0] for model in models] == ["first", "tiny"]
 
 
+def test_models_are_prepared_in_threads_that_end(
+    settings: Settings, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start and at a reload: workers that torch kept for them would slow every inference after it."""
+    used: list[threading.Thread] = []
+    load, warm_up = Inpainter.from_checkpoint, Inpainter.warm_up
+
+    def noted_load(*arguments: Any, **options: Any) -> Inpainter:
+        used.append(threading.current_thread())
+        return load(*arguments, **options)
+
+    def noted_warm_up(self: Inpainter, predict: Predict | None = None) -> None:
+        if predict is None:  # or else the batcher's thread computes
+            used.append(threading.current_thread())
+        warm_up(self, predict)
+
+    monkeypatch.setattr(Inpainter, "from_checkpoint", noted_load)
+    monkeypatch.setattr(Inpainter, "warm_up", noted_warm_up)
+    reloadable = Reloadable(settings.model_copy(update={"checkpoint": checkpoint}))
+    with reloadable.client():
+        assert reloadable.reload()["outcome"] == "ok"
+        assert len(used) == 3
+        assert not any(thread.is_alive() for thread in used)
+
+
 def test_a_watched_file_is_new_once_it_is_settled(checkpoint: Path) -> None:
     """Not while it may be half written, not twice, not when it is gone, not if its bytes serve already."""
     watched = WatchedFile(checkpoint)

@@ -1,4 +1,8 @@
+import sys
+import threading
+import time
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +12,7 @@ from model_core.devices import (
     choose_device,
     choose_precision,
     computes_bf16,
+    in_passing_thread,
     memory_errors_translated,
     precision_name,
 )
@@ -115,3 +120,46 @@ def test_other_errors_stay_what_they_are(error: Exception):
     """Only memory is translated."""
     with pytest.raises(type(error), match=str(error)), memory_errors_translated():
         raise error
+
+
+def threads_of_the_process() -> int:
+    """Python's and all others."""
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def compute() -> float:
+    """Large enough for torch to share it out to its workers."""
+    return float(torch.rand(2_000_000).square().sum())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the threads under /proc")
+@pytest.mark.skipif(torch.get_num_threads() < 2, reason="one thread shares nothing out")
+def test_workers_end_with_a_passing_thread():
+    """A thread that goes on keeps its workers; what ran in passing leaves none behind."""
+    over, computed = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        compute()
+        computed.set()
+        over.wait()
+
+    before = threads_of_the_process()
+    assert in_passing_thread(compute) > 0
+    deadline = time.monotonic() + 20
+    while threads_of_the_process() > before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+    staying = threading.Thread(target=stay)
+    staying.start()
+    assert computed.wait(timeout=20)
+    kept = threads_of_the_process() - before
+    over.set()
+    staying.join()
+    assert kept >= 2
+
+
+def test_a_passing_thread_raises_what_its_work_raises():
+    """The caller sees the error as if it had done the work itself."""
+    with pytest.raises(KeyError, match="lost"):
+        in_passing_thread(lambda: {}["lost"])
