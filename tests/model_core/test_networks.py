@@ -104,6 +104,34 @@ def test_push_pull_keeps_known_pixels_and_range() -> None:
     assert filled.max() <= image[where].max() + 1e-5
 
 
+def test_push_pull_interpolates_between_centres() -> None:
+    """Enlarging a level is bilinear, with the outermost pixels repeated."""
+    small = torch.rand(1, 3, 5, 9)
+    nothing = Level(torch.zeros(1, 3, 10, 17), torch.zeros(1, 1, 10, 17))
+
+    enlarged = push_pull([nothing, Level(small, torch.ones(1, 1, 5, 9))])[0]
+
+    expected = F.interpolate(small, scale_factor=2.0, mode="bilinear", align_corners=False)[..., :17]
+    torch.testing.assert_close(enlarged, expected)
+
+
+def test_the_number_of_threads_changes_no_bit(tiny_generator: Generator) -> None:
+    """A picture is filled alike on every machine of one kind, however many of its cores are used."""
+    torch.manual_seed(0)
+    image, mask = torch.rand(1, 3, 256, 192) * 2 - 1, square_hole(256, 64, 150)[..., :192]
+    before = torch.get_num_threads()
+    try:
+        fills = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            with torch.inference_mode():
+                fills.append(tiny_generator(image, mask).prediction)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(fills[0], fills[1])
+    assert torch.equal(fills[0], fills[2])
+
+
 def test_known_pyramid_lets_nothing_bleed() -> None:
     """A reduced pixel averages its known part only, on sides of any length."""
     image = torch.full((1, 3, 9, 11), 0.5)
