@@ -11,16 +11,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model_core.predictor import Predictor
+from model_core.predictor import FilledCrop, Predictor
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 
 
 class Prediction(NamedTuple):
-    """One crop's fill, (h, w, 3) float32, the seconds it waited, and how many crops shared its pass."""
+    """One crop's fill, the seconds it waited, and how many crops shared its pass."""
 
-    fill: FloatArray
+    fill: FilledCrop
     waited_seconds: float
     batch_size: int
 
@@ -134,6 +134,6 @@ def _run(batch: list[_Item], device: int) -> None:
         _run([item], device)
 
 
-def _predict(batch: list[_Item], device: int) -> FloatArray:
+def _predict(batch: list[_Item], device: int) -> list[FilledCrop]:
     rgb, holes = np.stack([item.rgb for item in batch]), np.stack([item.hole for item in batch])
     return batch[0].predictors[device].predict(rgb, holes)

@@ -18,7 +18,7 @@ from app.settings import Settings
 from model_core import devices
 from model_core.inpainter import BoolArray, FloatArray, Inpainter
 from model_core.pictures import require_same_size
-from model_core.predictor import Predictor
+from model_core.predictor import FilledCrop, Predictor
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class _BatchedPredict:
         self.waited_seconds = 0.0
         self.batch_size = 0
 
-    def __call__(self, rgb: FloatArray, hole: BoolArray) -> FloatArray:
+    def __call__(self, rgb: FloatArray, hole: BoolArray) -> FilledCrop:
         prediction = self._batcher.predict(self._predictors, rgb, hole, self._abandoned)
         self.waited_seconds += prediction.waited_seconds
         self.batch_size = max(self.batch_size, prediction.batch_size)

@@ -18,7 +18,7 @@ class GeneratorConfig:
         refine_width: channels of the refinement network at 1/2 scale; 1/4 and 1/8 have 2 and 4 times as many.
         refine_blocks: residual blocks of the refinement network, at 1/8 scale.
         patch_size: side in pixels (odd) of the patches that the matcher compares.
-        coarse_passes: rounds of exhaustive matching at each of 1/16 and 1/8 scale.
+        coarse_passes: rounds of exhaustive matching at each of 1/32 and 1/16 scale.
     """
 
     coarse_width: int = 32
@@ -26,7 +26,7 @@ class GeneratorConfig:
     refine_width: int = 48
     refine_blocks: int = 4
     patch_size: int = 5
-    coarse_passes: int = 1
+    coarse_passes: int = 2
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -41,7 +41,7 @@ class GeneratorConfig:
     @property
     def size_multiple(self) -> int:
         """Height and width of the generator's input must be multiples of this many pixels."""
-        return 16
+        return 32
 
     @classmethod
     def tiny(cls) -> GeneratorConfig:

@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model_core import checkpoint, devices, geometry, pictures
+from model_core.detail import Residuals
 from model_core.errors import InferenceError, NothingKnownError
 from model_core.networks import Generator
-from model_core.predictor import Predictor
+from model_core.predictor import FilledCrop, Predictor
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
-Predict = Callable[[FloatArray, BoolArray], FloatArray]
-"""One crop, (h, w, 3) float32 in [0, 1], and its hole, bool (h, w), True = hole -> its fill, (h, w, 3)."""
+Predict = Callable[[FloatArray, BoolArray], FilledCrop]
+"""One crop, (h, w, 3) float32 in [0, 1], and its hole, bool (h, w), True = hole -> what fills it."""
 
 # The most pixels of a crop's long side that the generator sees; larger crops are shrunk, their fill enlarged.
 WORKING_SIZE = 768
@@ -127,10 +128,9 @@ class Inpainter:
             remaining[region.core.slices] = False
         return result
 
-    def predict(self, rgb: FloatArray, hole: BoolArray) -> FloatArray:
+    def predict(self, rgb: FloatArray, hole: BoolArray) -> FilledCrop:
         """One crop's fill from the first device; see `Predict`."""
-        fill: FloatArray = self.predictors[0].predict(rgb[None], hole[None])[0]
-        return fill
+        return self.predictors[0].predict(rgb[None], hole[None])[0]
 
     def _fill(
         self, result: Image.Image, remaining: BoolArray, region: geometry.Region, predict: Predict
@@ -144,14 +144,19 @@ class Inpainter:
             lambda start, end: codec.to_rgb(pixels[start:end]), hole, size
         )
         fill = predict(rgb, small_hole)
-        if not np.isfinite(fill).all():
+        if not np.isfinite(fill.colours).all():
             raise InferenceError(
                 f"the generator computed values that are not finite for a {size[0]} x {size[1]} crop "
                 f"(height x width) in {self.precision_name}"
             )
-        np.clip(fill, 0, 1, out=fill)
+        small = np.where(small_hole[..., None], fill.colours.clip(0, 1), rgb)
+        reduced = size != region.crop.size
+        residuals = Residuals(pixels, hole, codec, small, small_hole, fill.source) if reduced else None
         for band in geometry.bands(region.core.inside(region.crop), BAND_ROWS):
             where = hole[band.slices]
-            colours = geometry.enlarge(fill, region.crop.size, band)[where]
+            colours = geometry.enlarge(small, region.crop.size, band)[where]
+            if residuals:
+                rows, columns = where.nonzero()
+                colours = (colours + residuals.at(rows + band.top, columns + band.left)).clip(0, 1)
             pictures.put_colours(pixels[band.slices], where, colours, codec)
         result.paste(pictures.image_of(pixels, result.mode), region.crop.corners)

@@ -1,6 +1,7 @@
 """The generator on one device: crops of pictures and their holes in, fills out."""
 
 import copy
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +12,19 @@ from model_core.networks import Generator
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int32]
+
+
+class FilledCrop(NamedTuple):
+    """What the generator made of one crop.
+
+    Attributes:
+        colours: (h, w, 3) float32, meant for [0, 1]; only what lies in the hole is meant to be used.
+        source: (2, h, w) int32, row and column of the pixel that each pixel of the hole was copied from.
+    """
+
+    colours: FloatArray
+    source: IntArray
 
 
 class Predictor:
@@ -30,15 +44,12 @@ class Predictor:
         # Casting once is as fast as autocast, in half the memory.
         self._generator.to(device, precision).to(memory_format=torch.channels_last)
 
-    def predict(self, rgb: FloatArray, holes: BoolArray) -> FloatArray:
+    def predict(self, rgb: FloatArray, holes: BoolArray) -> list[FilledCrop]:
         """Fill crops of one size in one pass.
 
         Args:
             rgb: (B, h, w, 3) float32 in [0, 1]; values in the holes are ignored.
             holes: (B, h, w) bool, True = hole.
-
-        Returns:
-            (B, h, w, 3) float32, meant for [0, 1]; only what lies in the holes is meant to be used.
         """
         height, width = holes.shape[1:]
         images = np.stack([geometry.pad_to_multiple(picture * 2 - 1, self._multiple) for picture in rgb])
@@ -47,8 +58,8 @@ class Predictor:
         image = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device)
         mask = torch.from_numpy(masks)[:, None].to(self.device, torch.float32)
         with torch.inference_mode():
-            prediction = self._generator(image, mask).prediction.float()
+            fill = self._generator(image, mask)
         # [-1, 1] -> [0, 1]
-        scaled = prediction.add(1).div(2)[..., :height, :width]
-        fill: FloatArray = scaled.permute(0, 2, 3, 1).cpu().numpy()
-        return fill
+        colours = fill.prediction.float().add(1).div(2)[..., :height, :width].permute(0, 2, 3, 1).cpu()
+        sources = fill.source[..., :height, :width].to(torch.int32).cpu()
+        return [FilledCrop(*parts) for parts in zip(colours.numpy(), sources.numpy(), strict=True)]

@@ -28,6 +28,7 @@ ORDER = [
     "devices",
     "pictures",
     "geometry",
+    "detail",
     "predictor",
     "inpainter",
 ]

@@ -43,7 +43,7 @@ class Networks:
         """The generator's answer, in float32."""
         with self.autocast():
             fill = self.generator(batch.image, batch.mask)
-        return Fill(fill.prediction.float(), fill.coarse.float())
+        return fill._replace(prediction=fill.prediction.float(), coarse=fill.coarse.float())
 
     def judge(self, image: Tensor, mask: Tensor) -> Verdict:
         """The discriminator's verdict; logits in float32."""

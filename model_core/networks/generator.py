@@ -4,12 +4,17 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from model_core.config import GeneratorConfig
 from model_core.networks.coarse import CoarseNetwork
 from model_core.networks.matching import match
-from model_core.networks.pyramid import known_pyramid, push_pull
+from model_core.networks.pyramid import Level, known_pyramid, push_pull
 from model_core.networks.refinement import RefinementNetwork
+
+# Deeper in a hole than the first of these, in pixels, the refinement counts less and less, beyond
+# the second not at all: nothing near says what was there, and a copy looks better than what it guesses.
+PAINTED_DEPTH = (32, 64)
 
 
 class Fill(NamedTuple):
@@ -19,10 +24,13 @@ class Fill(NamedTuple):
         prediction: (B, 3, H, W) float32, meant for [-1, 1] but not clamped; raw, not composited with the
             known pixels.
         coarse: (B, 3, H/8, W/8) float in [-1, 1], the early guess that steered the copying.
+        source: (B, 2, H, W) int64, row and column of the pixel that each hole pixel was copied from, before
+            the refinement; see `matching.Match`.
     """
 
     prediction: Tensor
     coarse: Tensor
+    source: Tensor
 
 
 class Generator(nn.Module):
@@ -58,5 +66,22 @@ class Generator(nn.Module):
         average, share = levels[2]
         coarse = self.coarse(average.to(dtype), smooth[2].to(dtype), share.to(dtype))
         with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
-            copied, distance = match(levels, smooth[0], coarse.image.float(), self.config, dtype)
-        return Fill(self.refinement(copied, smooth[0], mask, distance, coarse.features), coarse.image)
+            copied, distance, source = match(levels, smooth[0], coarse.image.float(), self.config, dtype)
+        painted = self.refinement(copied, smooth[0], mask, distance, coarse.features)
+        return Fill(torch.lerp(painted, copied, _too_deep(levels[3])), coarse.image, source)
+
+
+def _too_deep(eighth: Level) -> Tensor:
+    """How far each pixel of the hole is beyond what is painted: (B, 1, H, W) float32, from 0 to 1.
+
+    Args:
+        eighth: the picture at 1/8 scale.
+    """
+    first, last = PAINTED_DEPTH
+    known = (eighth.share > 0).float()
+    depth = torch.zeros_like(known)
+    for _ in range(last // 8):
+        depth += 1 - known
+        known = F.max_pool2d(known, 3, 1, 1)
+    excess = ((8 * depth - first) / (last - first)).clamp_min(0)
+    return F.interpolate(excess, scale_factor=8.0, mode="bicubic", align_corners=False).clamp(0, 1)

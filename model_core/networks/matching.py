@@ -2,10 +2,11 @@
 
 Nothing here is learned. Starting from a coarse guess of the hole, every patch that touches the hole looks for
 the known patch most like it; the patches found vote for new colours, and the search is repeated on those
-(Wexler, Shechtman and Irani, "Space-Time Completion of Video", TPAMI 2007). At 1/16 and 1/8 scale the search
-is exhaustive, one matrix product; at 1/4 and 1/2 scale only the neighbours of the match inherited from the
-coarser scale are tried (the refinement half of PatchMatch: Barnes et al., SIGGRAPH 2009). At full scale the
-matched pixels are copied unchanged, so that the copy is as sharp as the photograph.
+(Wexler, Shechtman and Irani, "Space-Time Completion of Video", TPAMI 2007). At 1/32 and 1/16 scale the search
+is exhaustive, one matrix product; from 1/8 to 1/2 scale only the neighbours of the match inherited from the
+coarser scale are tried (the refinement half of PatchMatch: Barnes et al., SIGGRAPH 2009), which keeps
+together what was found together. At full scale the matched pixels are copied unchanged, so that the copy is
+as sharp as the photograph.
 
 A *field* is a (2, H*W) int64 tensor: for each pixel the row and the column of its source. *Rows* are (H*W, C)
 tensors, one pixel a row. Masks: 1 = hole to fill; `known` is the opposite, 1 = known.
@@ -20,8 +21,8 @@ from torch.nn import functional as F
 from model_core.config import GeneratorConfig
 from model_core.networks.pyramid import Level
 
-COARSE_SCALES = (16, 8)
-FINE_SCALES = (4, 2)
+COARSE_SCALES = (32, 16)
+FINE_SCALES = (8, 4, 2)
 # A reduced pixel counts as known when at least this share of its area is.
 KNOWN_SHARE = 0.5
 VOTE_SIZE = 3
@@ -39,10 +40,13 @@ class Match(NamedTuple):
         copied: (B, 3, H, W) float32 in [-1, 1]; the known pixels, and in the hole the pixels copied there.
         distance: (B, 1, H, W) float32 >= 0; mean squared difference between each hole pixel's patch and its
             source's at 1/2 scale, 0 outside the hole.
+        source: (B, 2, H, W) int64, row and column of the pixel that was copied there, or would have been if
+            it were known; outside the hole without meaning.
     """
 
     copied: Tensor
     distance: Tensor
+    source: Tensor
 
 
 def match(
@@ -51,7 +55,7 @@ def match(
     """Fill holes with pixels copied from the known surroundings.
 
     Args:
-        levels: of `known_pyramid`, H and W multiples of 16.
+        levels: of `known_pyramid`, H and W multiples of 32.
         smooth: (B, 3, H, W) float32 in [-1, 1], what stands where nothing can be copied.
         coarse: (B, 3, H/8, W/8) float32 in [-1, 1], the first guess at the hole's content.
         config: its patch_size and coarse_passes count.
@@ -61,9 +65,9 @@ def match(
     found = []
     for index in range(len(coarse)):
         one = slice(index, index + 1)
-        picture = [Level(level.average[one], level.share[one]) for level in levels[:5]]
+        picture = [Level(level.average[one], level.share[one]) for level in levels[:6]]
         found.append(_match_one(picture, smooth[one], coarse[one], config, dtype))
-    return Match(torch.cat([m.copied for m in found]), torch.cat([m.distance for m in found]))
+    return Match(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
 def _match_one(
@@ -80,25 +84,29 @@ def _match_one(
             guess = level.vote(guess, field)
     image, known = levels[0]
     size = (image.shape[-2], image.shape[-1])
-    copied = _copy(image, known, _enlarge_field(field, guess, size), smooth)
-    return Match(copied, F.interpolate(distance, size=size, mode="nearest") * (1 - known))
+    field = _enlarge_field(field, guess, size)
+    copied = _copy(image, known, field, smooth)
+    distance = F.interpolate(distance, size=size, mode="nearest") * (1 - known)
+    return Match(copied, distance, field.view(1, 2, *size))
 
 
 def _match_coarsely(
     by_scale: dict[int, Level], coarse: Tensor, config: GeneratorConfig, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """The picture at 1/8 scale with its hole filled by matching, and the field that fills it so.
+    """The picture at 1/16 scale with its hole filled by matching, and the field that fills it so.
 
-    What was found at 1/16 scale continues the surroundings further than patches at 1/8 scale reach; the mean
-    of it and the coarse guess is where the search at 1/8 scale begins.
+    Only the very first search begins with the coarse guess. It is a blur, for which the best patches are
+    blurs too, while what the search at a coarser scale has found is made of real patches.
     """
     level = _Level(by_scale[COARSE_SCALES[0]], config.patch_size)
-    guess, field = level.compose(F.avg_pool2d(coarse, 2)), level.identity()
+    guess, field = level.compose(F.avg_pool2d(coarse, COARSE_SCALES[0] // 8)), level.identity()
     guess, field = level.settle(guess, field, config.coarse_passes, dtype)
-    level = _Level(by_scale[COARSE_SCALES[1]], config.patch_size)
-    field = _enlarge_field(field, guess, level.size)
-    guess = level.compose((_enlarge(guess, level.size) + coarse) / 2)
-    return level.settle(guess, field, config.coarse_passes, dtype)
+    for scale in COARSE_SCALES[1:]:
+        level = _Level(by_scale[scale], config.patch_size)
+        field = _enlarge_field(field, guess, level.size)
+        guess = level.compose(_enlarge(guess, level.size))
+        guess, field = level.settle(guess, field, config.coarse_passes, dtype)
+    return guess, field
 
 
 def _copy(image: Tensor, known: Tensor, field: Tensor, otherwise: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 
 from app.batcher import Batcher, Prediction
 from model_core.networks import Generator
-from model_core.predictor import BoolArray, FloatArray, Predictor
+from model_core.predictor import BoolArray, FilledCrop, FloatArray, Predictor
 
 CPU = torch.device("cpu")
 WANTED = threading.Event()
@@ -26,7 +26,7 @@ class GatedPredictor(Predictor):
         self.begun, self.gate = threading.Semaphore(0), threading.Semaphore(0)
         self.batches: list[int] = []
 
-    def predict(self, rgb: FloatArray, holes: BoolArray) -> FloatArray:
+    def predict(self, rgb: FloatArray, holes: BoolArray) -> list[FilledCrop]:
         self.batches.append(len(rgb))
         self.begun.release()
         assert self.gate.acquire(timeout=10)
@@ -81,7 +81,8 @@ def test_crops_of_one_size_that_wait_together_share_a_pass(
     assert [prediction.batch_size for prediction in predictions] == [1, 4, 4, 1, 4, 4, 1]
     assert predictions[0].waited_seconds < predictions[6].waited_seconds
     for (rgb, hole), prediction in zip(crops, predictions, strict=True):
-        np.testing.assert_allclose(prediction.fill, alone.predict(rgb[None], hole[None])[0], atol=1e-4)
+        expected = alone.predict(rgb[None], hole[None])[0]
+        np.testing.assert_allclose(prediction.fill.colours, expected.colours, atol=1e-4)
 
 
 def test_crops_of_two_models_never_share_a_pass(batcher: Batcher, predictor: GatedPredictor):
@@ -123,12 +124,12 @@ def test_a_batch_that_was_too_large_is_gone_before_its_crops_are_tried(
     """What the failed pass had allocated is not held while its crops are filled one by one."""
 
     class Narrow(GatedPredictor):
-        together: weakref.ref[FloatArray]
+        together: weakref.ref[FloatArray]  # a batch's colours
 
-        def predict(self, rgb: FloatArray, holes: BoolArray) -> FloatArray:
+        def predict(self, rgb: FloatArray, holes: BoolArray) -> list[FilledCrop]:
             fills = super().predict(rgb, holes)
             if len(rgb) > 1:
-                self.together = weakref.ref(fills)
+                self.together = weakref.ref(fills[0].colours)
                 raise MemoryError
             assert len(self.batches) == 1 or self.together() is None
             return fills
@@ -174,7 +175,7 @@ def test_two_devices_work_at_the_same_time(tiny_generator: Generator):
             assert predictor.begun.acquire(timeout=10)
         for predictor in predictors:
             predictor.gate.release()
-        assert all(future.result(timeout=10).fill.shape[2] == 3 for future in futures)
+        assert all(future.result(timeout=10).fill.colours.shape[2] == 3 for future in futures)
     batcher.close()
     assert [predictor.batches for predictor in predictors] == [[1], [1]]
 

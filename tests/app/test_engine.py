@@ -22,7 +22,7 @@ from app.main import create_app
 from app.settings import Settings
 from model_core.inpainter import Inpainter, Predict
 from model_core.networks import Generator
-from model_core.predictor import BoolArray, FloatArray, Predictor
+from model_core.predictor import BoolArray, FilledCrop, FloatArray, Predictor
 
 AssertProblem = Callable[[httpx.Response, int], dict[str, Any]]
 
@@ -209,7 +209,7 @@ class GatedPredictor(Predictor):
         super().__init__(generator, torch.device("cpu"), torch.float32)
         self.passes, self.gate = 0, threading.Event()
 
-    def predict(self, rgb: FloatArray, holes: BoolArray) -> FloatArray:
+    def predict(self, rgb: FloatArray, holes: BoolArray) -> list[FilledCrop]:
         self.passes += 1
         assert self.gate.wait(timeout=30)
         return super().predict(rgb, holes)

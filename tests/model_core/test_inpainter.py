@@ -133,6 +133,22 @@ class TestFilling:
         np.testing.assert_array_equal(after[~hole], np.asarray(image)[~hole])
         assert (after[hole] != np.asarray(image)[hole]).any()
 
+    def test_what_is_filled_at_a_reduced_size_is_as_sharp_as_the_picture(self, tiny_generator: Generator):
+        """A large hole in a large picture of fine grain has grain too, and no other colour."""
+        rng = np.random.default_rng(0)
+        image = Image.fromarray(rng.integers(96, 160, (640, 640, 3), dtype=np.uint8))
+        hole = np.zeros((640, 640), dtype=bool)
+        hole[160:480, 160:480] = True
+
+        def detail(working_size: int) -> float:
+            inpainter = Inpainter(tiny_generator, [CPU], torch.float32, working_size=working_size)
+            fill = np.asarray(inpainter.inpaint(image, hole))[200:440, 200:440].astype(int)
+            assert 96 <= fill.mean() < 160
+            return float(np.abs(np.diff(fill, axis=1)).mean())
+
+        grain = float(np.abs(np.diff(np.asarray(image)[:160].astype(int), axis=1)).mean())
+        assert detail(160) > 0.8 * grain
+
     @pytest.mark.parametrize("mode", MODES)
     def test_an_empty_hole_returns_the_picture(self, inpainter: Inpainter, mode: str):
         """Nothing to fill: the same pixels, in a new picture."""

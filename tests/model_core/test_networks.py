@@ -19,7 +19,7 @@ def square_hole(size: int, start: int, end: int) -> Tensor:
     return mask
 
 
-@pytest.mark.parametrize("size", [(16, 16), (16, 48), (64, 80)])
+@pytest.mark.parametrize("size", [(32, 32), (32, 96), (64, 160)])
 def test_shapes_and_types(tiny_generator: Generator, size: tuple[int, int]) -> None:
     """Any multiple of the configured size goes in, and both pictures come out as float32."""
     image = torch.rand(2, 3, *size) * 2 - 1
@@ -28,6 +28,7 @@ def test_shapes_and_types(tiny_generator: Generator, size: tuple[int, int]) -> N
         fill = tiny_generator(image, mask)
     assert fill.prediction.shape == image.shape
     assert fill.coarse.shape == (2, 3, size[0] // 8, size[1] // 8)
+    assert (fill.source.shape, fill.source.dtype) == ((2, 2, *size), torch.int64)
     assert fill.prediction.dtype == torch.float32
     assert fill.prediction.isfinite().all()
 
@@ -154,6 +155,44 @@ def test_match_copies_only_known_pixels(dtype: torch.dtype) -> None:
     known_colours = {tuple(colour) for colour in image[0][:, ~hole].t().tolist()}
     assert {tuple(colour) for colour in found.copied[0][:, hole].t().tolist()} <= known_colours
     assert torch.equal(found.copied[0][:, ~hole], image[0][:, ~hole])
+
+
+def test_sources_are_where_the_copies_come_from() -> None:
+    """Each pixel of the hole shows the pixel that its source names."""
+    torch.manual_seed(0)
+    image, mask = torch.rand(1, 3, 128, 128) * 2 - 1, square_hole(128, 40, 80)
+    found = copy_into(image, mask, torch.zeros(1, 3, 16, 16))
+    row, column = found.source[0]
+    known = mask[0, 0][row, column] == 0
+    copied = found.copied[0].flatten(1)[:, (known & (mask[0, 0] > 0)).flatten()]
+    assert copied.shape[1] > 1000
+    assert torch.equal(copied, image[0][:, row, column].flatten(1)[:, (known & (mask[0, 0] > 0)).flatten()])
+
+
+def test_match_keeps_together_what_belongs_together() -> None:
+    """Deep in a large hole, neighbours come from one place: pieces of the picture, not confetti."""
+    torch.manual_seed(0)
+    cells = torch.rand(1, 3, 32, 32) * 2 - 1
+    image, mask = F.interpolate(cells, scale_factor=16.0, mode="bicubic"), square_hole(512, 160, 352)
+    found = copy_into(image, mask, torch.zeros(1, 3, 64, 64))
+    shift = found.source[0] - torch.stack(torch.meshgrid(torch.arange(512), torch.arange(512), indexing="ij"))
+    deep = shift[:, 224:288, 224:288]
+    jumps = (deep[:, 1:] - deep[:, :-1]).abs().amax(0)
+    assert (jumps <= 8).float().mean() > 0.9
+
+
+def test_deep_in_a_hole_the_copy_is_the_answer(tiny_generator: Generator) -> None:
+    """Whatever the refinement would paint there; near the border it paints."""
+    torch.manual_seed(0)
+    generator = Generator(GeneratorConfig.tiny()).eval()
+    generator.load_state_dict(tiny_generator.state_dict())
+    with torch.no_grad():
+        generator.refinement.to_image.bias.fill_(9.0)
+    image, mask = torch.rand(1, 3, 256, 256) * 2 - 1, square_hole(256, 32, 224)
+    with torch.inference_mode():
+        prediction = generator(image, mask).prediction
+    assert prediction[..., 112:144, 112:144].abs().max() <= 1
+    assert prediction[..., 34:44, 34:222].min() > 5
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
