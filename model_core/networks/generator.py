@@ -14,7 +14,7 @@ from model_core.networks.refinement import RefinementNetwork
 
 # Deeper in a hole than the first of these, in pixels, the refinement counts less and less, beyond
 # the second not at all: nothing near says what was there, and a copy looks better than what it guesses.
-PAINTED_DEPTH = (32, 64)
+PAINTED_DEPTH = (16, 40)
 
 
 class Fill(NamedTuple):
@@ -66,9 +66,10 @@ class Generator(nn.Module):
         average, share = levels[2]
         coarse = self.coarse(average.to(dtype), smooth[2].to(dtype), share.to(dtype))
         with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
-            copied, distance, source = match(levels, smooth[0], coarse.image.float(), self.config, dtype)
-        painted = self.refinement(copied, smooth[0], mask, distance, coarse.features)
-        return Fill(torch.lerp(painted, copied, _too_deep(levels[3])), coarse.image, source)
+            found = match(levels, smooth[0], coarse.image.float(), self.config, dtype)
+        painted = self.refinement(found.copied, smooth[0], mask, found.distance, coarse.features)
+        prediction = torch.lerp(painted, found.blended, _too_deep(levels[3]))
+        return Fill(prediction, coarse.image, found.source)
 
 
 def _too_deep(eighth: Level) -> Tensor:

@@ -38,6 +38,8 @@ class Match(NamedTuple):
 
     Attributes:
         copied: (B, 3, H, W) float32 in [-1, 1]; the known pixels, and in the hole the pixels copied there.
+        blended: (B, 3, H, W) float32 in [-1, 1]; the same, but each pixel of the hole is the mean of what the
+            patches over it would copy there, which softens the seams between pieces.
         distance: (B, 1, H, W) float32 >= 0; mean squared difference between each hole pixel's patch and its
             source's at 1/2 scale, 0 outside the hole.
         source: (B, 2, H, W) int64, row and column of the pixel that was copied there, or would have been if
@@ -45,6 +47,7 @@ class Match(NamedTuple):
     """
 
     copied: Tensor
+    blended: Tensor
     distance: Tensor
     source: Tensor
 
@@ -86,8 +89,9 @@ def _match_one(
     size = (image.shape[-2], image.shape[-1])
     field = _enlarge_field(field, guess, size)
     copied = _copy(image, known, field, smooth)
+    blended = _Level(levels[0], config.patch_size).vote(copied, field)
     distance = F.interpolate(distance, size=size, mode="nearest") * (1 - known)
-    return Match(copied, distance, field.view(1, 2, *size))
+    return Match(copied, blended, distance, field.view(1, 2, *size))
 
 
 def _match_coarsely(
