@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from model_core.config import GeneratorConfig
 from model_core.networks.coarse import CoarseNetwork
-from model_core.networks.matching import match
+from model_core.networks.matching import blend_seams, match
 from model_core.networks.pyramid import Level, known_pyramid, push_pull
 from model_core.networks.refinement import RefinementNetwork
 
@@ -67,8 +67,10 @@ class Generator(nn.Module):
         coarse = self.coarse(average.to(dtype), smooth[2].to(dtype), share.to(dtype))
         with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
             found = match(levels, smooth[0], coarse.image.float(), self.config, dtype)
-        painted = self.refinement(found.copied, smooth[0], mask, found.distance, coarse.features)
-        prediction = torch.lerp(painted, found.blended, _too_deep(levels[3]))
+        prediction = self.refinement(found.copied, smooth[0], mask, found.distance, coarse.features)
+        deep = _too_deep(levels[3])
+        if deep.any():
+            prediction = torch.lerp(prediction, blend_seams(found, levels[0], self.config), deep)
         return Fill(prediction, coarse.image, found.source)
 
 

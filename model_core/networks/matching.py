@@ -12,6 +12,7 @@ A *field* is a (2, H*W) int64 tensor: for each pixel the row and the column of i
 tensors, one pixel a row. Masks: 1 = hole to fill; `known` is the opposite, 1 = known.
 """
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -38,8 +39,6 @@ class Match(NamedTuple):
 
     Attributes:
         copied: (B, 3, H, W) float32 in [-1, 1]; the known pixels, and in the hole the pixels copied there.
-        blended: (B, 3, H, W) float32 in [-1, 1]; the same, but each pixel of the hole is the mean of what the
-            patches over it would copy there, which softens the seams between pieces.
         distance: (B, 1, H, W) float32 >= 0; mean squared difference between each hole pixel's patch and its
             source's at 1/2 scale, 0 outside the hole.
         source: (B, 2, H, W) int64, row and column of the pixel that was copied there, or would have been if
@@ -47,7 +46,6 @@ class Match(NamedTuple):
     """
 
     copied: Tensor
-    blended: Tensor
     distance: Tensor
     source: Tensor
 
@@ -73,6 +71,24 @@ def match(
     return Match(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
+def blend_seams(found: Match, level: Level, config: GeneratorConfig) -> Tensor:
+    """What was copied, each pixel of the hole as the mean of what the patches over it would copy there.
+
+    Args:
+        found: by `match`.
+        level: the picture at full scale.
+
+    Returns:
+        (B, 3, H, W) float32 in [-1, 1].
+    """
+    blended = []
+    for index in range(len(found.copied)):
+        one = slice(index, index + 1)
+        picture = _Level(Level(level.average[one], level.share[one]), config.patch_size)
+        blended.append(picture.vote(found.copied[one], found.source[index].flatten(1)))
+    return torch.cat(blended)
+
+
 def _match_one(
     levels: list[Level], smooth: Tensor, coarse: Tensor, config: GeneratorConfig, dtype: torch.dtype
 ) -> Match:
@@ -89,9 +105,8 @@ def _match_one(
     size = (image.shape[-2], image.shape[-1])
     field = _enlarge_field(field, guess, size)
     copied = _copy(image, known, field, smooth)
-    blended = _Level(levels[0], config.patch_size).vote(copied, field)
     distance = F.interpolate(distance, size=size, mode="nearest") * (1 - known)
-    return Match(copied, blended, distance, field.view(1, 2, *size))
+    return Match(copied, distance, field.view(1, 2, *size))
 
 
 def _match_coarsely(
@@ -132,10 +147,16 @@ class _Level:
         self.size = (self.image.shape[-2], self.image.shape[-1])
         self.patch_size = patch_size
         self.hole = 1 - self.known
-        # Patches around the hole's border are matched too: their votes tie the fill to what surrounds it.
-        self.matched = _spread(self.hole, VOTE_SIZE // 2)
-        # A source with holes in its patch is a last resort, one that is itself a hole the very last.
-        self.penalty = (4 * _spread(self.hole, patch_size // 2) + 16 * self.hole).flatten()
+
+    @functools.cached_property
+    def matched(self) -> Tensor:
+        """Patches around the hole's border are matched too: their votes tie the fill to what surrounds it."""
+        return _spread(self.hole, VOTE_SIZE // 2)
+
+    @functools.cached_property
+    def penalty(self) -> Tensor:
+        """A source with holes in its patch is a last resort, one that is itself a hole the very last."""
+        return (4 * _spread(self.hole, self.patch_size // 2) + 16 * self.hole).flatten()
 
     def compose(self, guess: Tensor) -> Tensor:
         """(1, 3, h, w): the known pixels, and `guess` in the hole."""
