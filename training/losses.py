@@ -23,23 +23,26 @@ def coarse_l1(coarse: Tensor, image: Tensor, mask: Tensor) -> Tensor:
     return masked_l1(coarse, F.adaptive_avg_pool2d(image, size), F.adaptive_avg_pool2d(mask, size))
 
 
-def excess_detail(inpainted: Tensor, image: Tensor, mask: Tensor) -> Tensor:
-    """Mean, in the hole, of how much more detail there is than in the truth nearby; less costs nothing.
+def excess_detail(inpainted: Tensor, copied: Tensor, mask: Tensor) -> Tensor:
+    """Mean, in the hole, of how much more detail there is than copies have there; less costs nothing.
 
-    Where it cannot know, a generator trained on feature distances draws regular ripples, which show where
-    the truth is smooth. Detail is the mean absolute difference of the grey value from its 9x9 mean, over
-    9x9 pixels.
+    Where it cannot know, a generator trained on feature distances draws regular ripples or beads. The truth
+    is no measure for them, since it may have detail that nobody could know; the copies are what the
+    surroundings suggest. Detail is the standard deviation of the grey value over 9x9 pixels.
+
+    Args:
+        copied: (B, 3, H, W) in [-1, 1], the picture with its hole filled by copying alone.
     """
-    return _excess(_grey(inpainted), _grey(image), mask)
+    return _excess(_grey(inpainted), _grey(copied), mask)
 
 
-def excess_colour_detail(inpainted: Tensor, image: Tensor, mask: Tensor) -> Tensor:
+def excess_colour_detail(inpainted: Tensor, copied: Tensor, mask: Tensor) -> Tensor:
     """`excess_detail` of the colours: of red and of blue, each less the grey value.
 
     Feature distances are as content with detail in the colours as with detail in the brightness, where
     photographs have six times as much of it; left alone, a generator draws a lattice of colours.
     """
-    return _excess(_colours(inpainted), _colours(image), mask)
+    return _excess(_colours(inpainted), _colours(copied), mask)
 
 
 def _grey(picture: Tensor) -> Tensor:
@@ -51,14 +54,15 @@ def _colours(picture: Tensor) -> Tensor:
     return (picture[:, ::2] - _grey(picture)).contiguous(memory_format=torch.contiguous_format)
 
 
-def _excess(inpainted: Tensor, image: Tensor, mask: Tensor) -> Tensor:
+def _excess(inpainted: Tensor, copied: Tensor, mask: Tensor) -> Tensor:
     with torch.no_grad():
-        allowed = _detail(image)
+        allowed = _detail(copied)
     return weighted_mean(F.relu(_detail(inpainted) - allowed), mask)
 
 
 def _detail(planes: Tensor) -> Tensor:
-    return _box_mean((planes - _box_mean(planes)).abs())
+    # The small constant keeps the root's gradient finite.
+    return (_box_mean((planes - _box_mean(planes)).square()) + 1e-6).sqrt()
 
 
 def _box_mean(picture: Tensor) -> Tensor:

@@ -24,12 +24,14 @@ class Fill(NamedTuple):
         prediction: (B, 3, H, W) float32, meant for [-1, 1] but not clamped; raw, not composited with the
             known pixels.
         coarse: (B, 3, H/8, W/8) float in [-1, 1], the early guess that steered the copying.
+        copied: (B, 3, H, W) float32 in [-1, 1], the picture with its hole filled by copying alone.
         source: (B, 2, H, W) int64, row and column of the pixel that each hole pixel was copied from, before
             the refinement; see `matching.Match`.
     """
 
     prediction: Tensor
     coarse: Tensor
+    copied: Tensor
     source: Tensor
 
 
@@ -71,7 +73,7 @@ class Generator(nn.Module):
         deep = _too_deep(levels[3])
         if deep.any():
             prediction = torch.lerp(prediction, blend_seams(found, levels[0], self.config), deep)
-        return Fill(prediction, coarse.image, found.source)
+        return Fill(prediction, coarse.image, found.copied, found.source)
 
 
 def _too_deep(eighth: Level) -> Tensor:

@@ -50,8 +50,8 @@ def test_the_two_sides_pull_apart(kind: str) -> None:
     assert generated.grad.item() < 0
 
 
-def test_detail_beyond_the_truths_costs() -> None:
-    """Stripes in a smooth part cost, in the hole only; a smooth fill costs nothing, nor do moved stripes."""
+def test_detail_beyond_that_of_the_copies_costs() -> None:
+    """Stripes where copies are smooth cost, in the hole only; a smooth fill and moved stripes do not."""
     smooth = torch.zeros(1, 3, 32, 32)
     stripes = torch.tensor([0.0, 0.5]).repeat(16).expand(1, 3, 32, 32)
     mask = torch.zeros(1, 1, 32, 32)
@@ -63,6 +63,17 @@ def test_detail_beyond_the_truths_costs() -> None:
     assert losses.excess_detail(torch.lerp(stripes, smooth, mask), stripes, mask) == 0
     assert losses.excess_detail(stripes.roll(1, -1), stripes, mask).item() == pytest.approx(0, abs=1e-2)
     assert losses.excess_detail(stripes, smooth, torch.zeros_like(mask)) == 0
+
+
+def test_detail_of_colour_is_told_from_detail_of_brightness() -> None:
+    """Grey stripes have no colour; red and green ones of one brightness have nothing else."""
+    smooth, mask = torch.zeros(1, 3, 32, 32), torch.ones(1, 1, 32, 32)
+    grey = torch.tensor([-0.5, 0.5]).repeat(16).expand(1, 3, 32, 32)
+    coloured = grey * torch.tensor([1.0, -1.0, 0.0]).view(1, 3, 1, 1)
+
+    assert losses.excess_colour_detail(grey, smooth, mask).item() == pytest.approx(0, abs=1e-4)
+    assert losses.excess_detail(coloured, smooth, mask).item() == pytest.approx(0, abs=1e-4)
+    assert losses.excess_colour_detail(coloured, smooth, mask).item() > 0.1
 
 
 def test_masked_l1_counts_only_what_the_weight_covers() -> None:

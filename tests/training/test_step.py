@@ -125,8 +125,8 @@ def test_generator_phase_does_not_teach_the_discriminator(configure: Configure, 
 
 
 TERMS = [
-    "l1_hole", "l1_known", "coarse", "coarse_perceptual", "colour", "excess_detail", "perceptual",
-    "adversarial", "feature_matching",
+    "l1_hole", "l1_known", "coarse", "coarse_perceptual", "colour", "excess_detail", "excess_colour_detail",
+    "perceptual", "adversarial", "feature_matching",
 ]  # fmt: skip
 
 
