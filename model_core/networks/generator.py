@@ -14,7 +14,7 @@ from model_core.networks.refinement import RefinementNetwork
 
 # Deeper in a hole than the first of these, in pixels, the refinement counts less and less, beyond
 # the second not at all: nothing near says what was there, and a copy looks better than what it guesses.
-PAINTED_DEPTH = (16, 40)
+PAINTED_DEPTH = (48, 96)
 
 
 class Fill(NamedTuple):

@@ -188,11 +188,11 @@ def test_deep_in_a_hole_the_copy_is_the_answer(tiny_generator: Generator) -> Non
     generator.load_state_dict(tiny_generator.state_dict())
     with torch.no_grad():
         generator.refinement.to_image.bias.fill_(9.0)
-    image, mask = torch.rand(1, 3, 256, 256) * 2 - 1, square_hole(256, 32, 224)
+    image, mask = torch.rand(1, 3, 384, 384) * 2 - 1, square_hole(384, 32, 352)
     with torch.inference_mode():
         prediction = generator(image, mask).prediction
-    assert prediction[..., 112:144, 112:144].abs().max() <= 1
-    assert prediction[..., 34:44, 34:222].min() > 5
+    assert prediction[..., 176:208, 176:208].abs().max() <= 1
+    assert prediction[..., 34:44, 34:350].min() > 5
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
