@@ -2,6 +2,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,15 @@ def test_other_errors_stay_what_they_are(error: Exception):
         raise error
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """For torch in every thread that has not computed yet."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(count)
+
+
 def threads_of_the_process() -> int:
     """Python's and all others."""
     return len(list(Path("/proc/self/task").iterdir()))
@@ -133,8 +143,7 @@ def compute() -> float:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts the threads under /proc")
-@pytest.mark.skipif(torch.get_num_threads() < 2, reason="one thread shares nothing out")
-def test_workers_end_with_a_passing_thread():
+def test_workers_end_with_a_passing_thread(two_threads: None):
     """A thread that goes on keeps its workers; what ran in passing leaves none behind."""
     over, computed = threading.Event(), threading.Event()
 
