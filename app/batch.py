@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 from fastapi import Request
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
 from app import problems
 from app.engine import Engine, FilledPicture, FillRequest
@@ -79,7 +80,8 @@ async def zip_of(
         async for outcome, filled in results:
             outcomes.append(outcome)
             if outcome.file and filled:
-                yield archive.add(outcome.file, filled.data)
+                # In a thread: the checksum of a large file would hold up every other request.
+                yield await run_in_threadpool(archive.add, outcome.file, filled.data)
     report = Outcomes(outcomes=outcomes).model_dump_json(indent=2, exclude_none=True)
     yield archive.add(OUTCOMES_FILE, report.encode())
     yield archive.close()

@@ -51,7 +51,7 @@ def load_inpainter(settings: Settings) -> Inpainter:
             settings.checkpoint, settings.device, settings.precision, threads=settings.threads
         )
 
-    return devices.in_passing_thread(load)
+    return devices.start_passing_thread(load).result()
 
 
 def create_app(

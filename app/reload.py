@@ -72,7 +72,7 @@ class Reloader:
     async def reload(self) -> None:
         """Serve what the checkpoint file holds now. A model that cannot serve changes nothing."""
         try:
-            inpainter = await asyncio.to_thread(devices.in_passing_thread, self._prepare)
+            inpainter = await asyncio.wrap_future(devices.start_passing_thread(self._prepare))
         except errors.ModelCoreError as error:
             logger.error("the checkpoint was not reloaded, the one before still serves: %s", error)
             self._note("failed", _REASONS.get(type(error), _UNEXPECTED))

@@ -87,8 +87,8 @@ def computes_bf16(capabilities: Mapping[str, object]) -> bool:
     return any(capabilities.get(flag) for flag in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16"))
 
 
-def in_passing_thread(work: Callable[[], T]) -> T:
-    """What `work` returns or raises, run in a thread that ends with it.
+def start_passing_thread(work: Callable[[], T]) -> Future[T]:
+    """Run `work` in a thread that ends with it; its result or error is in the future.
 
     On the CPU, torch keeps a team of workers for every thread that has computed with it. Once there are more
     workers than cores, none of them waits for its next task awake any more, and waking them at every layer
@@ -96,18 +96,20 @@ def in_passing_thread(work: Callable[[], T]) -> T:
     model is loaded, must not be the one that computes it.
     """
     outcome: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            outcome.set_result(work())
-        except BaseException as error:
-            outcome.set_exception(error)
-
+    outcome.set_running_or_notify_cancel()  # so that nobody can cancel what cannot be stopped
     # A daemon, so that a process that is told to end while it loads need not wait for it.
-    thread = threading.Thread(target=run, name="passing", daemon=True)
-    thread.start()
-    thread.join()
-    return outcome.result()
+    threading.Thread(target=_settle, args=(outcome, work), name="passing", daemon=True).start()
+    return outcome
+
+
+def _settle(outcome: Future[T], work: Callable[[], T]) -> None:
+    try:
+        outcome.set_result(work())
+    except BaseException as error:
+        outcome.set_exception(error)
+    finally:
+        # An error holds this frame, which must not hold the error: what failed to load would stay in memory.
+        del outcome
 
 
 @contextlib.contextmanager

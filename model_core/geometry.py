@@ -101,6 +101,12 @@ def pad_to_multiple(array: NDArray[np.generic], multiple: int) -> NDArray[np.gen
     return np.pad(array, padding, mode="symmetric")
 
 
+def unpad_indices(indices: NDArray[np.integer], side: int) -> NDArray[np.integer]:
+    """Rows or columns of what `pad_to_multiple` returned, as those of what it was given, `side` long."""
+    within = indices % (2 * side)
+    return np.where(within < side, within, 2 * side - 1 - within)
+
+
 def bands(box: Box, rows: int) -> list[Box]:
     """`box` cut into bands of at most `rows` rows, from top to bottom."""
     tops = range(box.top, box.bottom, rows)

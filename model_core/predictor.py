@@ -61,5 +61,9 @@ class Predictor:
             fill = self._generator(image, mask)
         # [-1, 1] -> [0, 1]
         colours = fill.prediction.float().add(1).div(2)[..., :height, :width].permute(0, 2, 3, 1).cpu()
-        sources = fill.source[..., :height, :width].to(torch.int32).cpu()
-        return [FilledCrop(*parts) for parts in zip(colours.numpy(), sources.numpy(), strict=True)]
+        sources = fill.source[..., :height, :width].to(torch.int32).cpu().numpy()
+        rows, columns = (
+            geometry.unpad_indices(sources[:, i], side) for i, side in enumerate((height, width))
+        )
+        sources = np.stack([rows, columns], axis=1)
+        return [FilledCrop(*parts) for parts in zip(colours.numpy(), sources, strict=True)]

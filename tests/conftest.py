@@ -32,8 +32,10 @@ def find_command() -> Callable[..., str]:
     def find(*names: str) -> str:
         path = next(filter(None, map(shutil.which, names)), None)
         if path is None:
-            promised = os.environ.get("CI") == "true"
-            (pytest.fail if promised else pytest.skip)(f"none of {', '.join(names)} is installed")
+            missing = f"none of {', '.join(names)} is installed"
+            if os.environ.get("CI") == "true":
+                pytest.fail(missing)
+            pytest.skip(missing)
         return path
 
     return find

@@ -105,7 +105,8 @@ class LossConfig:
             mean of all that could be there is a blur.
         colour: mean absolute difference of the composited picture and the truth, both reduced to 1/8, in the
             hole; feature distances hardly see a wrong colour.
-        excess_detail: detail of brightness beyond that of the copies, in the hole; against ripples and beads.
+        excess_detail: detail of brightness, in the hole, beyond that of the copies and, near the border,
+            that of the truth; against ripples and beads.
         excess_colour_detail: the same of colour, against lattices of colours.
         perceptual: feature distance of the composited picture, per share of hole.
         perceptual_trunk: whose features: "alexnet", "vgg16" (dearer), or "st-lpips", the metric itself

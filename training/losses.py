@@ -23,26 +23,28 @@ def coarse_l1(coarse: Tensor, image: Tensor, mask: Tensor) -> Tensor:
     return masked_l1(coarse, F.adaptive_avg_pool2d(image, size), F.adaptive_avg_pool2d(mask, size))
 
 
-def excess_detail(inpainted: Tensor, copied: Tensor, mask: Tensor) -> Tensor:
-    """Mean, in the hole, of how much more detail there is than copies have there; less costs nothing.
+def excess_detail(inpainted: Tensor, copied: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """Mean, in the hole, of how much more detail there is than what can be known; less costs nothing.
 
-    Where it cannot know, a generator trained on feature distances draws regular ripples or beads. The truth
-    is no measure for them, since it may have detail that nobody could know; the copies are what the
-    surroundings suggest. Detail is the standard deviation of the grey value over 9x9 pixels.
+    Where it cannot know, a generator trained on feature distances draws regular ripples or beads. Deep in a
+    hole the truth is no measure for them, since it may have detail that nobody could know; the copies are
+    what the surroundings suggest. Near the border, where lines and textures go on, the truth may be matched
+    as well. Detail is the standard deviation of the grey value over 9x9 pixels.
 
     Args:
         copied: (B, 3, H, W) in [-1, 1], the picture with its hole filled by copying alone.
+        truth: (B, 3, H, W) in [-1, 1], the photograph.
     """
-    return _excess(_grey(inpainted), _grey(copied), mask)
+    return _excess(_grey(inpainted), _grey(copied), _grey(truth), mask)
 
 
-def excess_colour_detail(inpainted: Tensor, copied: Tensor, mask: Tensor) -> Tensor:
+def excess_colour_detail(inpainted: Tensor, copied: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     """`excess_detail` of the colours: of red and of blue, each less the grey value.
 
     Feature distances are as content with detail in the colours as with detail in the brightness, where
     photographs have six times as much of it; left alone, a generator draws a lattice of colours.
     """
-    return _excess(_colours(inpainted), _colours(copied), mask)
+    return _excess(_colours(inpainted), _colours(copied), _colours(truth), mask)
 
 
 def _grey(picture: Tensor) -> Tensor:
@@ -54,10 +56,17 @@ def _colours(picture: Tensor) -> Tensor:
     return (picture[:, ::2] - _grey(picture)).contiguous(memory_format=torch.contiguous_format)
 
 
-def _excess(inpainted: Tensor, copied: Tensor, mask: Tensor) -> Tensor:
+def _excess(inpainted: Tensor, copied: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     with torch.no_grad():
-        allowed = _detail(copied)
+        suggested = _detail(copied)
+        allowed = torch.lerp(torch.maximum(suggested, _detail(truth)), suggested, surrounded(mask))
     return weighted_mean(F.relu(_detail(inpainted) - allowed), mask)
+
+
+def surrounded(mask: Tensor) -> Tensor:
+    """How far each pixel is surrounded by hole, (B, 1, H, W): 0 up to a straight border, 1 from 18 pixels."""
+    share = _box_mean(F.avg_pool2d(mask, 4))
+    return F.interpolate((2 * share - 1).clamp_min(0), scale_factor=4.0, mode="bilinear", align_corners=False)
 
 
 def _detail(planes: Tensor) -> Tensor:

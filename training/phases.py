@@ -119,9 +119,11 @@ def generator_phase(
     if config.colour:
         terms["colour"] = losses.coarse_l1(F.avg_pool2d(inpainted, 8), batch.image, batch.mask)
     if config.excess_detail:
-        terms["excess_detail"] = losses.excess_detail(inpainted, fill.copied, batch.mask)
+        terms["excess_detail"] = losses.excess_detail(inpainted, fill.copied, batch.image, batch.mask)
     if config.excess_colour_detail:
-        terms["excess_colour_detail"] = losses.excess_colour_detail(inpainted, fill.copied, batch.mask)
+        terms["excess_colour_detail"] = losses.excess_colour_detail(
+            inpainted, fill.copied, batch.image, batch.mask
+        )
     if config.perceptual:
         terms["perceptual"] = _perceptual(networks, inpainted, batch.image, batch.mask)
     if config.coarse_perceptual:

@@ -197,6 +197,30 @@ def test_an_unexpected_failure_does_not_end_reloading(
     engine.close()
 
 
+def test_stopping_does_not_wait_for_a_reload(settings: Settings) -> None:
+    """A checkpoint on a disk that hangs must not keep the process from ending."""
+    begun, readable = threading.Event(), threading.Event()
+
+    def load(_: Settings) -> Inpainter:
+        begun.set()
+        readable.wait(30)
+        raise AssertionError("nobody waits for this")
+
+    async def serve_and_stop(reloader: Reloader) -> None:
+        reloading = asyncio.create_task(reloader.reload())
+        while not begun.is_set():
+            await asyncio.sleep(0.01)
+        reloading.cancel()
+
+    engine = Engine(load_inpainter(settings), settings)
+    reloader = Reloader(settings, load, engine, Metrics(Lifecycle(0, 0), ()), asyncio.Event())
+    start = time.monotonic()
+    asyncio.run(serve_and_stop(reloader))
+    assert time.monotonic() - start < 20
+    readable.set()
+    engine.close()
+
+
 def test_a_replaced_model_is_freed(reloadable: Reloadable, checkpoint: Path, settings: Settings) -> None:
     """Nothing holds the old model once its last request is answered, not even the first one."""
     inpainter = load_inpainter(settings.model_copy(update={"checkpoint": checkpoint}))

@@ -1,3 +1,5 @@
+import contextlib
+import gc
 import sys
 import threading
 import time
@@ -13,9 +15,9 @@ from model_core.devices import (
     choose_device,
     choose_precision,
     computes_bf16,
-    in_passing_thread,
     memory_errors_translated,
     precision_name,
+    start_passing_thread,
 )
 from model_core.errors import DeviceError, OutOfMemoryError
 
@@ -153,7 +155,7 @@ def test_workers_end_with_a_passing_thread(two_threads: None):
         over.wait()
 
     before = threads_of_the_process()
-    assert in_passing_thread(compute) > 0
+    assert start_passing_thread(compute).result() > 0
     deadline = time.monotonic() + 20
     while threads_of_the_process() > before:
         assert time.monotonic() < deadline
@@ -171,4 +173,26 @@ def test_workers_end_with_a_passing_thread(two_threads: None):
 def test_a_passing_thread_raises_what_its_work_raises():
     """The caller sees the error as if it had done the work itself."""
     with pytest.raises(KeyError, match="lost"):
-        in_passing_thread(lambda: {}["lost"])
+        start_passing_thread(lambda: {}["lost"]).result()
+
+
+class Model:
+    """Something large that a failed load leaves behind."""
+
+
+def test_what_failed_in_a_passing_thread_is_freed_at_once():
+    """Without the garbage collector, which may not run for minutes: a model on a GPU is no garbage to it."""
+    left_behind: list[weakref.ref[Model]] = []
+
+    def fail() -> None:
+        model = Model()
+        left_behind.append(weakref.ref(model))
+        raise ValueError("unusable")
+
+    gc.disable()
+    try:
+        with contextlib.suppress(ValueError):
+            start_passing_thread(lambda: start_passing_thread(fail).result()).result()
+        assert left_behind[0]() is None
+    finally:
+        gc.enable()

@@ -201,6 +201,17 @@ class TestPadding:
         np.testing.assert_array_equal(padded[: size[0], : size[1]], array)
         assert set(padded.ravel()) == set(array.ravel())
 
+    @pytest.mark.parametrize("size", [(1, 7), (3, 5), (31, 33), (32, 64)])
+    def test_a_padded_pixel_is_found_in_the_picture(self, size: tuple[int, int]):
+        """Each row and column of the padded picture leads to the one that it mirrors, however small."""
+        array = np.arange(size[0] * size[1]).reshape(size)
+        padded = geometry.pad_to_multiple(array, 32)
+
+        rows = geometry.unpad_indices(np.arange(padded.shape[0]), size[0])
+        columns = geometry.unpad_indices(np.arange(padded.shape[1]), size[1])
+
+        np.testing.assert_array_equal(array[np.ix_(rows, columns)], padded)
+
 
 class TestShrinkAndEnlarge:
     def test_average_of_known_pixels(self):

@@ -57,12 +57,41 @@ def test_detail_beyond_that_of_the_copies_costs() -> None:
     mask = torch.zeros(1, 1, 32, 32)
     mask[..., 8:24, 8:24] = 1
 
-    rippled = losses.excess_detail(torch.lerp(smooth, stripes, mask), smooth, mask)
+    rippled = losses.excess_detail(torch.lerp(smooth, stripes, mask), smooth, smooth, mask)
 
     assert 0.05 < rippled.item() < 0.25
-    assert losses.excess_detail(torch.lerp(stripes, smooth, mask), stripes, mask) == 0
-    assert losses.excess_detail(stripes.roll(1, -1), stripes, mask).item() == pytest.approx(0, abs=1e-2)
-    assert losses.excess_detail(stripes, smooth, torch.zeros_like(mask)) == 0
+    assert losses.excess_detail(torch.lerp(stripes, smooth, mask), stripes, smooth, mask) == 0
+    moved = losses.excess_detail(stripes.roll(1, -1), stripes, smooth, mask)
+    assert moved.item() == pytest.approx(0, abs=1e-2)
+    assert losses.excess_detail(stripes, smooth, smooth, torch.zeros_like(mask)) == 0
+
+
+def test_detail_of_the_truth_is_allowed_near_the_border_only() -> None:
+    """Where nothing near is known, the right stripes cost as if they were wrong; in a thin hole, nothing."""
+    smooth = torch.zeros(1, 3, 128, 128)
+    stripes = torch.tensor([0.0, 0.5]).repeat(64).expand(1, 3, 128, 128)
+    thin = torch.zeros(1, 1, 128, 128)
+    thin[..., 60:68] = 1
+
+    wrong = losses.excess_detail(stripes, smooth, smooth, torch.ones_like(thin))
+    right = losses.excess_detail(stripes, smooth, stripes, torch.ones_like(thin))
+
+    assert right.item() == pytest.approx(wrong.item())
+    assert losses.excess_detail(stripes, smooth, stripes, thin).item() == pytest.approx(0, abs=1e-6)
+    assert losses.excess_detail(stripes, smooth, smooth, thin).item() > 0.05
+
+
+def test_a_straight_border_surrounds_nobody() -> None:
+    """From 0 at the border of a half plane to 1 where the hole reaches 18 pixels in all directions."""
+    mask = torch.zeros(1, 1, 64, 128)
+    mask[..., 64:] = 1
+
+    across = losses.surrounded(mask)[0, 0, 32]
+
+    assert across[:60].max() == 0
+    assert (across[60:].diff() >= 0).all()
+    assert across[64].item() < 0.2
+    assert across[88:].min() == 1
 
 
 def test_detail_of_colour_is_told_from_detail_of_brightness() -> None:
@@ -71,9 +100,12 @@ def test_detail_of_colour_is_told_from_detail_of_brightness() -> None:
     grey = torch.tensor([-0.5, 0.5]).repeat(16).expand(1, 3, 32, 32)
     coloured = grey * torch.tensor([1.0, -1.0, 0.0]).view(1, 3, 1, 1)
 
-    assert losses.excess_colour_detail(grey, smooth, mask).item() == pytest.approx(0, abs=1e-4)
-    assert losses.excess_detail(coloured, smooth, mask).item() == pytest.approx(0, abs=1e-4)
-    assert losses.excess_colour_detail(coloured, smooth, mask).item() > 0.1
+    def excess_colour(picture: Tensor) -> float:
+        return losses.excess_colour_detail(picture, smooth, smooth, mask).item()
+
+    assert excess_colour(grey) == pytest.approx(0, abs=1e-4)
+    assert losses.excess_detail(coloured, smooth, smooth, mask).item() == pytest.approx(0, abs=1e-4)
+    assert excess_colour(coloured) > 0.1
 
 
 def test_masked_l1_counts_only_what_the_weight_covers() -> None:
