@@ -140,12 +140,13 @@ def test_training_commands_are_understood(document: str):
         build_parser().parse_args(command)
 
 
-def test_the_recipe_can_be_trained():
-    """docs/bundled-training.json names only fields that there are, with values that they may have."""
-    recipe = ROOT / "docs" / "bundled-training.json"
-    options = build_parser().parse_args(["fit", "--config", str(recipe)])
+@pytest.mark.parametrize("recipe", ["bundled-training.json", "fine-tuning.json"])
+def test_a_recipe_can_be_trained(recipe: str):
+    """The configurations in docs/ name only fields that there are, with values that they may have."""
+    config = resolve_config(build_parser().parse_args(["fit", "--config", str(ROOT / "docs" / recipe)]))
 
-    assert resolve_config(options).total_samples > 0
+    assert config.total_samples > 0 or config.max_minutes > 0
+    assert not config.init or (ROOT / config.init).is_file()
 
 
 @pytest.mark.parametrize("job", ["fit", "export"])
