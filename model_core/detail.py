@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from model_core.geometry import Box, Size, bands
+from model_core import geometry
 from model_core.pictures import Codec, Pixels
 
 FloatArray = NDArray[np.float32]
@@ -21,10 +21,6 @@ IndexArray = NDArray[np.int64]
 
 # Enlarging (bicubic) mixes cells this far apart. Nearer to the hole, residuals would hold parts of the fill.
 REACH = 2
-
-
-# A large crop is enlarged so many rows at a time: Pillow needs more than twice what the result takes.
-BAND_ROWS = 256
 
 
 class Residuals:
@@ -50,37 +46,27 @@ class Residuals:
             source: (2, h, w) int32, row and column of the small pixel that each one was copied from.
         """
         self._pixels, self._hole, self._codec, self._source = pixels, hole, codec, source
-        self._smooth = _enlarged(small, hole.shape)
+        reduced = Image.fromarray(np.rint(small * 255).astype(np.uint8))
+        # In 8 bits, since a large crop would not fit into memory as floats.
+        self._smooth = np.asarray(reduced.resize((hole.shape[1], hole.shape[0]), Image.Resampling.BICUBIC))
         near = Image.fromarray(small_hole).convert("L").filter(ImageFilter.MaxFilter(2 * REACH + 1))
         self._usable = np.asarray(near) == 0
 
     def at(self, rows: IndexArray, columns: IndexArray) -> FloatArray:
         """(N, 3) float32: what to add to the enlarged fill at N pixels of the crop; 0 where none is known."""
         height, width = self._hole.shape
-        cells = self.cells(rows, columns)
+        cells = self._cells(rows, columns)
         down, across = height / self._usable.shape[0], width / self._usable.shape[1]
         from_rows = rows + np.rint((self._source[0][cells] - cells[0]) * down).astype(np.int64)
         from_columns = columns + np.rint((self._source[1][cells] - cells[1]) * across).astype(np.int64)
         sources = from_rows.clip(0, height - 1), from_columns.clip(0, width - 1)
-        usable = self._usable[self.cells(*sources)] & ~self._hole[sources]
+        usable = self._usable[self._cells(*sources)] & ~self._hole[sources]
         smooth = self._smooth[sources].astype(np.float32) / np.float32(255)
         residuals: FloatArray = self._codec.to_rgb(self._pixels[sources]) - smooth
         residuals[~usable] = 0
         return residuals
 
-    def cells(self, rows: IndexArray, columns: IndexArray) -> tuple[IndexArray, IndexArray]:
-        """The pixels of the reduced crop that hold these pixels of the crop: see `geometry.shrink_known`."""
+    def _cells(self, rows: IndexArray, columns: IndexArray) -> tuple[IndexArray, IndexArray]:
+        """The pixels of the reduced crop that hold these pixels of the crop."""
         (height, width), (small_height, small_width) = self._hole.shape, self._usable.shape
-        return ((rows + 1) * small_height - 1) // height, ((columns + 1) * small_width - 1) // width
-
-
-def _enlarged(small: FloatArray, size: Size) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8, in 8 bits since a large crop would not fit into memory as floats."""
-    reduced = Image.fromarray(np.rint(small * 255).astype(np.uint8))
-    scale = reduced.height / size[0]
-    enlarged = np.empty((*size, 3), dtype=np.uint8)
-    for band in bands(Box(0, 0, *size), BAND_ROWS):
-        part = (0, band.top * scale, reduced.width, band.bottom * scale)
-        rows = reduced.resize(band.size[::-1], Image.Resampling.BICUBIC, box=part)
-        enlarged[band.slices] = np.asarray(rows)
-    return enlarged
+        return geometry.cells_of(rows, height, small_height), geometry.cells_of(columns, width, small_width)

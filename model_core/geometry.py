@@ -161,6 +161,11 @@ def shrink_known(
     return sums, small_hole
 
 
+def cells_of(pixels: NDArray[np.int64], side: int, small_side: int) -> NDArray[np.int64]:
+    """The small rows or columns into which `shrink_known` averages these rows or columns of a picture."""
+    return ((pixels + 1) * small_side - 1) // side
+
+
 def _cut(cells: BoolArray, box: Box, limit: int) -> list[Box]:
     """Tight boxes that cover the occupied cells of `box`, at most `limit` a side unless the hole is thick."""
     if max(box.size) <= limit:

@@ -63,7 +63,8 @@ class Predictor:
         colours = fill.prediction.float().add(1).div(2)[..., :height, :width].permute(0, 2, 3, 1).cpu()
         sources = fill.source[..., :height, :width].to(torch.int32).cpu().numpy()
         rows, columns = (
-            geometry.unpad_indices(sources[:, i], side) for i, side in enumerate((height, width))
+            geometry.unpad_indices(sources[:, 0], height),
+            geometry.unpad_indices(sources[:, 1], width),
         )
         sources = np.stack([rows, columns], axis=1)
         return [FilledCrop(*parts) for parts in zip(colours.numpy(), sources, strict=True)]

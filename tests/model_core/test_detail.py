@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from model_core import geometry
 from model_core.detail import Residuals
 from model_core.pictures import codec_of
 
@@ -63,24 +62,3 @@ def test_the_grain_does_not_depend_on_the_hole() -> None:
         for values in (pixels, wild)
     ]
     np.testing.assert_array_equal(*found)
-
-
-def test_a_pixel_belongs_to_the_cell_that_it_was_averaged_into() -> None:
-    """Also where sizes are no multiples: the hole's pixels are never looked up in a known cell."""
-    rng = np.random.default_rng(0)
-    for height, width, small_height, small_width in [
-        (100, 130, 77, 100),
-        (101, 64, 33, 21),
-        (50, 50, 49, 50),
-    ]:
-        hole = np.zeros((height, width), dtype=bool)
-        hole[31:70, 11:47] = True
-        picture = rng.random((height, width, 3), dtype=np.float32)
-        small, small_hole = geometry.shrink_known(
-            lambda start, end, picture=picture: picture[start:end], hole, (small_height, small_width)
-        )
-        pixels = np.rint(picture * 255).astype(np.uint8)
-        source = np.indices(small_hole.shape, dtype=np.int32)
-        residuals = Residuals(pixels, hole, RGB, small, small_hole, source)
-
-        assert small_hole[residuals.cells(*hole.nonzero())].all()

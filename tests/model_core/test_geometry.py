@@ -223,6 +223,26 @@ class TestShrinkAndEnlarge:
         np.testing.assert_allclose(small, picture.reshape(3, 4, 5, 4, 3).mean(axis=(1, 3)), rtol=1e-5)
         assert not hole.any()
 
+    @pytest.mark.parametrize(
+        ("size", "small_size"), [((100, 130), (77, 100)), ((101, 64), (33, 21)), ((50, 50), (49, 50))]
+    )
+    def test_a_pixel_belongs_to_the_cell_that_it_was_averaged_into(
+        self, size: geometry.Size, small_size: geometry.Size
+    ):
+        """Also where sizes are no multiples: the hole's pixels are never looked up in a known cell."""
+        picture = np.random.default_rng(0).random((*size, 3), dtype=np.float32)
+        hole = empty(*size)
+        hole[31:70, 11:47] = True
+
+        _, small_hole = geometry.shrink_known(lambda top, bottom: picture[top:bottom], hole, small_size)
+
+        rows, columns = hole.nonzero()
+        cells = (
+            geometry.cells_of(rows, size[0], small_size[0]),
+            geometry.cells_of(columns, size[1], small_size[1]),
+        )
+        assert small_hole[cells].all()
+
     def test_nothing_bleeds_out_of_the_hole(self):
         """What lies in the hole changes nothing, and every pixel that it touches is hole."""
         hole = empty(100, 70)
