@@ -9,12 +9,16 @@ from torch.nn import functional as F
 from model_core.config import GeneratorConfig
 from model_core.networks.coarse import CoarseNetwork
 from model_core.networks.matching import blend_seams, match
-from model_core.networks.pyramid import Level, known_pyramid, push_pull
+from model_core.networks.pyramid import Level, doubled, known_pyramid, push_pull
 from model_core.networks.refinement import RefinementNetwork
 
 # Deeper in a hole than the first of these, in pixels, the refinement counts less and less, beyond
 # the second not at all: nothing near says what was there, and a copy looks better than what it guesses.
 PAINTED_DEPTH = (48, 96)
+# The same where the copies fit together, ...
+FITTING_DEPTH = (16, 40)
+# ... wholly up to the first of these misfits, not at all from the second.
+FITTING_MISFIT = (0.10, 0.13)
 
 
 class Fill(NamedTuple):
@@ -24,7 +28,7 @@ class Fill(NamedTuple):
         prediction: (B, 3, H, W) float32, meant for [-1, 1] but not clamped; raw, not composited with the
             known pixels.
         coarse: (B, 3, H/8, W/8) float in [-1, 1], the early guess that steered the copying.
-        copied: (B, 3, H, W) float32 in [-1, 1], the picture with its hole filled by copying alone.
+        copied: (B, 3, H, W) float32, meant for [-1, 1], the picture with its hole filled by copying alone.
         source: (B, 2, H, W) int64, row and column of the pixel that each hole pixel was copied from, before
             the refinement; see `matching.Match`.
     """
@@ -69,24 +73,31 @@ class Generator(nn.Module):
         coarse = self.coarse(average.to(dtype), smooth[2].to(dtype), share.to(dtype))
         with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
             found = match(levels, smooth[0], coarse.image.float(), self.config, dtype)
-        prediction = self.refinement(found.copied, smooth[0], mask, found.distance, coarse.features)
-        deep = _too_deep(levels[3])
-        if deep.any():
-            prediction = torch.lerp(prediction, blend_seams(found, levels[0], self.config), deep)
-        return Fill(prediction, coarse.image, found.copied, found.source)
+        prediction = self.refinement(found.fitted, smooth[0], mask, found.distance, coarse.features)
+        share = _copied_share(levels[3], found.misfit)
+        if share.any():
+            prediction = torch.lerp(prediction, blend_seams(found, levels[0], self.config), share)
+        return Fill(prediction, coarse.image, found.fitted, found.source)
 
 
-def _too_deep(eighth: Level) -> Tensor:
-    """How far each pixel of the hole is beyond what is painted: (B, 1, H, W) float32, from 0 to 1.
+def _copied_share(eighth: Level, misfit: Tensor) -> Tensor:
+    """How much each pixel of the hole is left as it was copied: (B, 1, H, W) float32, from 0 to 1.
 
     Args:
         eighth: the picture at 1/8 scale.
+        misfit: (B, 1, H/8, W/8) of `match`.
     """
-    first, last = PAINTED_DEPTH
     known = (eighth.share > 0).float()
     depth = torch.zeros_like(known)
-    for _ in range(last // 8):
-        depth += 1 - known
+    for _ in range(PAINTED_DEPTH[1] // 8):
+        depth += 8 * (1 - known)
         known = F.max_pool2d(known, 3, 1, 1)
-    excess = ((8 * depth - first) / (last - first)).clamp_min(0)
-    return F.interpolate(excess, scale_factor=8.0, mode="bicubic", align_corners=False).clamp(0, 1)
+    fitting = (1 - _ramp(misfit, FITTING_MISFIT)) * _ramp(depth, FITTING_DEPTH)
+    share = torch.maximum(_ramp(depth, PAINTED_DEPTH), fitting)
+    return doubled(doubled(doubled(share)))
+
+
+def _ramp(value: Tensor, limits: tuple[float, float]) -> Tensor:
+    """0 up to the first limit, 1 from the second on."""
+    first, last = limits
+    return ((value - first) / (last - first)).clamp(0, 1)

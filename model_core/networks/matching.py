@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model_core.config import GeneratorConfig
-from model_core.networks.pyramid import Level
+from model_core.networks.membrane import membrane
+from model_core.networks.pyramid import Level, doubled
 
 COARSE_SCALES = (32, 16)
 FINE_SCALES = (8, 4, 2)
@@ -29,6 +30,15 @@ KNOWN_SHARE = 0.5
 VOTE_SIZE = 3
 # Blocks of pixels are compared in chunks that fit the processor's cache.
 CHUNK = 1024
+# What a source costs for being elsewhere, for each picture's side between: mean squared difference. Rows cost
+# more than columns, since photographs change from the sky to the ground more than from left to right.
+ROW_COST = 0.1
+COLUMN_COST = 0.03
+# How much nearer the patch beside the source must be, in mean squared difference, to be taken in its stead.
+# What was found together stays together, unless it pays.
+STEP_COST = 0.004
+# How far around a pixel the misfit of what was copied is averaged, in pixels of 1/8 scale.
+MISFIT_REACH = 8
 # Each ring deeper into the hole is trusted this much less than the one outside it, down to the floor.
 TRUST_DECAY = 0.5
 TRUST_FLOOR = 0.02
@@ -39,15 +49,26 @@ class Match(NamedTuple):
 
     Attributes:
         copied: (B, 3, H, W) float32 in [-1, 1]; the known pixels, and in the hole the pixels copied there.
+        correction: (B, 3, H, W) float32, what `membrane` adds to them; 0 outside the hole.
         distance: (B, 1, H, W) float32 >= 0; mean squared difference between each hole pixel's patch and its
             source's at 1/2 scale, 0 outside the hole.
+        misfit: (B, 1, H/8, W/8) float32 >= 0; root of the mean of that difference over the hole around, at
+            1/8 scale, where it tells whether what was copied goes together: about 0.05 if it does (a sky, a
+            meadow), 0.2 if it does not (the parts of a house). 0 where no hole is near.
         source: (B, 2, H, W) int64, row and column of the pixel that was copied there, or would have been if
             it were known; outside the hole without meaning.
     """
 
     copied: Tensor
+    correction: Tensor
     distance: Tensor
+    misfit: Tensor
     source: Tensor
+
+    @property
+    def fitted(self) -> Tensor:
+        """(B, 3, H, W) float32, meant for [-1, 1]: what was copied, in the colours around the hole."""
+        return self.copied + self.correction
 
 
 def match(
@@ -72,21 +93,21 @@ def match(
 
 
 def blend_seams(found: Match, level: Level, config: GeneratorConfig) -> Tensor:
-    """What was copied, each pixel of the hole as the mean of what the patches over it would copy there.
+    """What was copied and fitted, each pixel of the hole as the mean of what the patches over it would copy.
 
     Args:
         found: by `match`.
         level: the picture at full scale.
 
     Returns:
-        (B, 3, H, W) float32 in [-1, 1].
+        (B, 3, H, W) float32, meant for [-1, 1].
     """
     blended = []
     for index in range(len(found.copied)):
         one = slice(index, index + 1)
         picture = _Level(Level(level.average[one], level.share[one]), config.patch_size)
         blended.append(picture.vote(found.copied[one], found.source[index].flatten(1)))
-    return torch.cat(blended)
+    return torch.cat(blended) + found.correction
 
 
 def _match_one(
@@ -99,14 +120,17 @@ def _match_one(
         field = _enlarge_field(field, guess, level.size)
         guess = level.compose(_enlarge(guess, level.size))
         field, distance = level.search_nearby(guess, field)
+        if scale == FINE_SCALES[0]:
+            misfit = level.mean_around(distance).sqrt()
         if scale != FINE_SCALES[-1]:
             guess = level.vote(guess, field)
     image, known = levels[0]
     size = (image.shape[-2], image.shape[-1])
+    correction = doubled(membrane(level.image, level.known, field)) * (1 - known)
     field = _enlarge_field(field, guess, size)
-    copied = _copy(image, known, field, smooth)
     distance = F.interpolate(distance, size=size, mode="nearest") * (1 - known)
-    return Match(copied, distance, field.view(1, 2, *size))
+    copied = _copy(image, known, field, smooth)
+    return Match(copied, correction, distance, misfit, field.view(1, 2, *size))
 
 
 def _match_coarsely(
@@ -182,7 +206,7 @@ class _Level:
         """Give each target the best of all patches without a hole pixel, weighing each pixel by its trust.
 
         The weighted distance sum w (q - s)^2 = sum w q^2 - 2 (w q).s + w.s^2 is one matrix product, for the
-        first term does not depend on the source s.
+        first term does not depend on the source s. What it costs to be elsewhere is added.
         """
         sources, targets = (self.penalty == 0).nonzero()[:, 0], self.matched.flatten().nonzero()[:, 0]
         if len(sources) == 0 or len(targets) == 0:
@@ -191,11 +215,19 @@ class _Level:
         target = self._patches(guess, targets)
         weight = self._patches(trust.expand_as(guess), targets)
         query = torch.cat([weight * target, weight], 1).to(dtype)
-        distance = query @ torch.cat([-2 * source, source.square()], 1).t()
-        field = field.clone()
         # The smallest value is found several times faster in float32 than in half precision.
-        field[:, targets] = self._field(sources[distance.float().argmin(1)])
+        distance = (query @ torch.cat([-2 * source, source.square()], 1).t()).float()
+        distance += weight.sum(1, keepdim=True) * self._displacement_cost(targets, sources)
+        field = field.clone()
+        field[:, targets] = self._field(sources[distance.argmin(1)])
         return field
+
+    def _displacement_cost(self, targets: Tensor, sources: Tensor) -> Tensor:
+        """(N, M): what it costs N pixels to be copied from M others."""
+        side = max(self.size)
+        (row, column), (source_row, source_column) = self._field(targets), self._field(sources)
+        rows = (row[:, None] - source_row).abs().float() * (ROW_COST / side)
+        return rows.add_((column[:, None] - source_column).abs(), alpha=COLUMN_COST / side)
 
     def _patches(self, image: Tensor, pixels: Tensor) -> Tensor:
         """(N, patch_size^2 * 3): the patches of a (1, 3, h, w) picture around N pixels."""
@@ -212,6 +244,8 @@ class _Level:
         distances = guess.new_zeros(self.size[0] * self.size[1])
         side, width = self.patch_size, self.size[1]
         windows, patches = _windows(self.image, side + 3, side // 2 + 1), _windows(guess, side + 1, side // 2)
+        step_cost = guess.new_full((9, 1), STEP_COST)
+        step_cost[4] = 0
         blocks = F.max_pool2d(self.matched, 2).flatten().nonzero()[:, 0]
         for chunk in torch.split(blocks, CHUNK):
             row, column = 2 * (chunk // (width // 2)), 2 * (chunk % (width // 2))
@@ -223,8 +257,9 @@ class _Level:
                     target = (row + down) * width + column + right
                     candidates = self._neighbours(source[0] + down, source[1] + right)
                     penalised = distance[:, down, right] + self.penalty[candidates]
-                    distances[target], best = penalised.min(0)
-                    field[:, target] = self._field(candidates.gather(0, best[None])[0])
+                    best = (penalised + step_cost).argmin(0, keepdim=True)
+                    distances[target] = penalised.gather(0, best)[0]
+                    field[:, target] = self._field(candidates.gather(0, best)[0])
         return field, distances.clamp(max=4).view(1, 1, *self.size)
 
     def _neighbours(self, row: Tensor, column: Tensor) -> Tensor:
@@ -234,28 +269,40 @@ class _Level:
         columns = (column + step).clamp(0, self.size[1] - 1)
         return (rows[:, None] * self.size[1] + columns).flatten(0, 1)
 
+    def mean_around(self, distance: Tensor) -> Tensor:
+        """(1, 1, h, w): the mean of the distances of what was matched around each pixel, 0 if nothing was."""
+        side = 2 * MISFIT_REACH + 1
+        total = F.avg_pool2d(torch.cat([distance * self.matched, self.matched]), side, 1, MISFIT_REACH)
+        return total[:1] / total[1:].clamp_min(1e-12)
+
     def vote(self, guess: Tensor, field: Tensor) -> Tensor:
         """Recolour the hole: each pixel becomes the mean of what the patches over it would copy there."""
-        height, width = self.size
-        hole = self.hole.flatten().nonzero()[:, 0]
-        row, column = hole // width, hole % width
-        image, known = _rows(self.image), self.known.flatten()
-        total = guess.new_zeros(len(hole), 3)
-        weight = guess.new_zeros(len(hole), 1)
         reach = VOTE_SIZE // 2
+        height, width = self.size[0] + 2 * reach, self.size[1] + 2 * reach
+        # With a border around, a pixel and its source are given by one number each, whatever the neighbour.
+        known = F.pad(torch.cat([self.image * self.known, self.known], 1), (reach,) * 4, mode="replicate")
+        colours = _rows(known)
+        place = torch.arange(height * width, device=guess.device).view(height, width)
+        inner = place[reach : height - reach, reach : width - reach].flatten()
+        shift = _bordered((field[0] + reach) * width + field[1] + reach - inner, self.size, reach)
+        hole = self.hole.flatten().nonzero()[:, 0]
+        here = inner[hole]
+        total = guess.new_zeros(len(hole), 4)
         for down in range(-reach, reach + 1):
             for right in range(-reach, reach + 1):
-                near_row = (row + down).clamp(0, height - 1)
-                near_column = (column + right).clamp(0, width - 1)
-                source_row, source_column = field[:, near_row * width + near_column]
-                source_row = (source_row + row - near_row).clamp(0, height - 1)
-                source_column = (source_column + column - near_column).clamp(0, width - 1)
-                source = source_row * width + source_column
-                total += image[source] * known[source, None]
-                weight += known[source, None]
+                total += colours[here + shift[here + down * width + right]]
         rows = _rows(guess)
-        rows[hole] = torch.where(weight > 0, total / weight.clamp_min(1), rows[hole])
+        colour, weight = total[:, :3], total[:, 3:]
+        rows[hole] = torch.where(weight > 0, colour / weight.clamp_min(1), rows[hole])
         return rows.t().reshape(guess.shape)
+
+
+def _bordered(values: Tensor, size: tuple[int, int], width: int) -> Tensor:
+    """(H*W,) -> ((H + 2 width) * (W + 2 width),): a border around, with the nearest values."""
+    row, column = (
+        torch.arange(-width, side + width, device=values.device).clamp(0, side - 1) for side in size
+    )
+    return values.view(size)[row[:, None], column].flatten()
 
 
 def _rows(image: Tensor) -> Tensor:

@@ -50,16 +50,20 @@ def push_pull(levels: list[Level]) -> list[Tensor]:
     filled = [levels[-1].average]
     for average, share in reversed(levels[:-1]):
         height, width = average.shape[-2:]
-        enlarged = _doubled(_doubled(filled[-1], 2), 3)
+        enlarged = doubled(filled[-1])
         filled.append(torch.where(share > 0, average, enlarged[..., :height, :width]))
     return filled[::-1]
 
 
-def _doubled(image: Tensor, axis: int) -> Tensor:
-    """Enlarge one side by two, linearly between the centres of the pixels, the outermost ones repeated.
+def doubled(image: Tensor) -> Tensor:
+    """Enlarge (B, C, H, W) by two, bilinearly between the centres of the pixels, the outermost ones repeated.
 
     What F.interpolate computes, but the same to the last bit however many threads compute it.
     """
+    return _doubled(_doubled(image, 2), 3)
+
+
+def _doubled(image: Tensor, axis: int) -> Tensor:
     length = image.shape[axis]
     before = torch.cat([image.narrow(axis, 0, 1), image.narrow(axis, 0, length - 1)], axis)
     after = torch.cat([image.narrow(axis, 1, length - 1), image.narrow(axis, length - 1, 1)], axis)

@@ -7,7 +7,8 @@ from torch.nn import functional as F
 
 from model_core.config import GeneratorConfig
 from model_core.networks import Generator
-from model_core.networks.matching import Match, _enlarge_field, _Level, match
+from model_core.networks.matching import STEP_COST, Match, _enlarge_field, _Level, match
+from model_core.networks.membrane import membrane
 from model_core.networks.pyramid import Level, known_pyramid, push_pull
 
 CONFIG = GeneratorConfig()
@@ -119,7 +120,9 @@ def test_push_pull_interpolates_between_centres() -> None:
 def test_the_number_of_threads_changes_no_bit(tiny_generator: Generator) -> None:
     """A picture is filled alike on every machine of one kind, however many of its cores are used."""
     torch.manual_seed(0)
-    image, mask = torch.rand(1, 3, 256, 192) * 2 - 1, square_hole(256, 64, 150)[..., :192]
+    cells = torch.rand(1, 3, 32, 24) * 2 - 1
+    image = F.interpolate(cells, scale_factor=8.0, mode="bicubic")
+    mask = square_hole(256, 64, 190)[..., :192]
     before = torch.get_num_threads()
     try:
         fills = []
@@ -195,6 +198,57 @@ def test_deep_in_a_hole_the_copy_is_the_answer(tiny_generator: Generator) -> Non
     assert prediction[..., 34:44, 34:350].min() > 5
 
 
+def test_where_the_copies_fit_together_they_are_the_answer() -> None:
+    """Nearer to the border than elsewhere; where they do not fit, the refinement paints."""
+    torch.manual_seed(0)
+    generator = Generator(GeneratorConfig.tiny()).eval()
+    with torch.no_grad():
+        generator.refinement.to_image.bias.fill_(9.0)
+    stripes = torch.linspace(-1, 1, 256).view(1, 1, 256, 1).expand(1, 3, 256, 256)
+    blobs = F.interpolate(torch.rand(1, 3, 8, 8) * 2 - 1, scale_factor=32.0, mode="nearest")
+    mask = square_hole(256, 80, 176)
+    with torch.inference_mode():
+        fitting, other = (generator(image, mask).prediction for image in (stripes, blobs))
+    middle = (slice(None), slice(None), slice(124, 132), slice(124, 132))
+    torch.testing.assert_close(fitting[middle], stripes[middle], rtol=0, atol=0.1)
+    assert fitting[..., 82:86, 82:174].min() > 5
+    assert other[middle].min() > 5
+
+
+def test_copies_come_from_the_side_rather_than_from_above() -> None:
+    """Where every source is as good, the nearest row is taken."""
+    image, mask = torch.zeros(1, 3, 256, 256), square_hole(256, 96, 160)
+    found = copy_into(image, mask, torch.zeros(1, 3, 32, 32))
+    shift = found.source[0] - torch.stack(torch.meshgrid(torch.arange(256), torch.arange(256), indexing="ij"))
+    rows, columns = shift[:, mask[0, 0].bool()].abs()
+    assert rows.max() == 0
+    assert columns.min() > 0
+
+
+def test_membrane_carries_differences_across_the_hole() -> None:
+    """A hole in a slope of brightness, filled from one place in it, is lifted by what it lacks."""
+    slope = torch.linspace(-1, 1, 128).expand(1, 3, 128, 128)
+    known = 1 - square_hole(128, 60, 100)
+    rows, columns = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
+    field = torch.stack([rows, (columns - 50).clamp_min(0)]).flatten(1)
+    hole = known[0, 0] == 0
+
+    correction = membrane(slope * known, known, field)[..., hole]
+
+    torch.testing.assert_close(correction, torch.full_like(correction, 2 * 50 / 127), rtol=0, atol=1e-3)
+
+
+def test_membrane_adds_nothing_to_what_fits() -> None:
+    """A source whose surroundings are those of the hole is left as it is."""
+    torch.manual_seed(0)
+    tile = torch.rand(1, 3, 128, 32).repeat(1, 1, 1, 4)
+    known = 1 - square_hole(128, 40, 60)
+    rows, columns = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
+    assert (
+        membrane(tile * known, known, torch.stack([rows, (columns + 32) % 128]).flatten(1)).abs().max() == 0
+    )
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_match_continues_a_texture(dtype: torch.dtype) -> None:
     """A hole in stripes is filled with stripes in step: far nearer to the truth than a smooth fill."""
@@ -212,7 +266,10 @@ def test_match_continues_a_texture(dtype: torch.dtype) -> None:
 
 
 def test_search_nearby_finds_the_best_of_nine_patches() -> None:
-    """Each matched pixel gets the neighbour of its source whose patch differs least, found one by one."""
+    """Each matched pixel gets the neighbour of its source whose patch differs least, found one by one.
+
+    Its source itself it leaves only for a patch that is nearer by the cost of a step.
+    """
     torch.manual_seed(0)
     image = torch.rand(1, 3, 24, 32)
     known = 1 - square_hole(32, 8, 16)[..., :24, :]
@@ -222,16 +279,18 @@ def test_search_nearby_finds_the_best_of_nine_patches() -> None:
     field = _enlarge_field(halves, torch.zeros(1, 3, 12, 16), (24, 32))
     found, distance = level.search_nearby(guess, field)
     assert (found - field).abs().max() == 1
+    assert (found == field).all(0)[level.matched.flatten() > 0].any()
     padded_image, padded_guess = (
         F.pad(picture, (3, 3, 3, 3), mode="replicate")[0] for picture in (image, guess)
     )
     for pixel in level.matched.flatten().nonzero()[:, 0].tolist():
         row, column = divmod(pixel, 32)
         patch = padded_guess[:, row + 1 : row + 6, column + 1 : column + 6]
-        best = min(
-            float((padded_image[:, y : y + 5, x : x + 5] - patch).square().mean())
+        by_step = {
+            (down, right): float((padded_image[:, y : y + 5, x : x + 5] - patch).square().mean())
             + float(level.penalty[min(max(y - 1, 0), 23) * 32 + min(max(x - 1, 0), 31)])
-            for y in range(int(field[0, pixel]), int(field[0, pixel]) + 3)
-            for x in range(int(field[1, pixel]), int(field[1, pixel]) + 3)
-        )
-        assert float(distance.flatten()[pixel]) == pytest.approx(min(best, 4.0), abs=1e-5)
+            for down, y in enumerate(range(int(field[0, pixel]), int(field[0, pixel]) + 3), -1)
+            for right, x in enumerate(range(int(field[1, pixel]), int(field[1, pixel]) + 3), -1)
+        }
+        best = min(by_step, key=lambda step: by_step[step] + STEP_COST * (step != (0, 0)))
+        assert float(distance.flatten()[pixel]) == pytest.approx(min(by_step[best], 4.0), abs=1e-5)
