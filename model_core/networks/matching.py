@@ -34,9 +34,11 @@ CHUNK = 1024
 # more than columns, since photographs change from the sky to the ground more than from left to right.
 ROW_COST = 0.1
 COLUMN_COST = 0.03
-# How much nearer the patch beside the source must be, in mean squared difference, to be taken in its stead.
-# What was found together stays together, unless it pays.
-STEP_COST = 0.004
+# A patch beside the source is taken in its stead only if its distance is below this share of the source's:
+# what was found together stays together, unless it pays.
+STEP_GAIN = 0.8
+# The mean squared difference of a rounding to 8 bits and back, which is nothing to go by.
+ROUNDING = 1e-4
 # How far around a pixel the misfit of what was copied is averaged, in pixels of 1/8 scale.
 MISFIT_REACH = 8
 # Each ring deeper into the hole is trusted this much less than the one outside it, down to the floor.
@@ -244,8 +246,8 @@ class _Level:
         distances = guess.new_zeros(self.size[0] * self.size[1])
         side, width = self.patch_size, self.size[1]
         windows, patches = _windows(self.image, side + 3, side // 2 + 1), _windows(guess, side + 1, side // 2)
-        step_cost = guess.new_full((9, 1), STEP_COST)
-        step_cost[4] = 0
+        preference = guess.new_ones(9, 1)
+        preference[4] = STEP_GAIN
         blocks = F.max_pool2d(self.matched, 2).flatten().nonzero()[:, 0]
         for chunk in torch.split(blocks, CHUNK):
             row, column = 2 * (chunk // (width // 2)), 2 * (chunk % (width // 2))
@@ -257,7 +259,7 @@ class _Level:
                     target = (row + down) * width + column + right
                     candidates = self._neighbours(source[0] + down, source[1] + right)
                     penalised = distance[:, down, right] + self.penalty[candidates]
-                    best = (penalised + step_cost).argmin(0, keepdim=True)
+                    best = ((penalised + ROUNDING) * preference).argmin(0, keepdim=True)
                     distances[target] = penalised.gather(0, best)[0]
                     field[:, target] = self._field(candidates.gather(0, best)[0])
         return field, distances.clamp(max=4).view(1, 1, *self.size)
