@@ -15,10 +15,11 @@ from model_core.networks.refinement import RefinementNetwork
 # Deeper in a hole than the first of these, in pixels, the refinement counts less and less, beyond
 # the second not at all: nothing near says what was there, and a copy looks better than what it guesses.
 PAINTED_DEPTH = (48, 96)
-# The same where the copies fit together, ...
-FITTING_DEPTH = (16, 40)
-# ... wholly up to the first of these misfits, not at all from the second.
-FITTING_MISFIT = (0.10, 0.13)
+# The same in holes that are as deep as this somewhere near, ...
+LARGE_DEPTH = (16, 32)
+# ... where the copies fit together: wholly up to the first of these misfits, not at all from the second.
+FITTING_DEPTH = (0, 16)
+FITTING_MISFIT = (0.08, 0.11)
 
 
 class Fill(NamedTuple):
@@ -87,14 +88,26 @@ def _copied_share(eighth: Level, misfit: Tensor) -> Tensor:
         eighth: the picture at 1/8 scale.
         misfit: (B, 1, H/8, W/8) of `match`.
     """
-    known = (eighth.share > 0).float()
+    depth = _depth(eighth.share)
+    # In small holes the refinement knows better, and it is the small holes' whole area that is near a border.
+    large = _ramp(F.max_pool2d(depth, 13, 1, 6), LARGE_DEPTH)
+    fitting = (1 - _ramp(misfit, FITTING_MISFIT)) * _ramp(depth, FITTING_DEPTH) * large
+    share = torch.maximum(_ramp(depth, PAINTED_DEPTH), fitting)
+    return doubled(doubled(doubled(share)))
+
+
+def _depth(share: Tensor) -> Tensor:
+    """How far each pixel is from what is known, up to the last depth that counts, in pixels of full scale.
+
+    Args:
+        share: (B, 1, H/8, W/8), how much of each area is known.
+    """
+    known = (share > 0).float()
     depth = torch.zeros_like(known)
     for _ in range(PAINTED_DEPTH[1] // 8):
         depth += 8 * (1 - known)
         known = F.max_pool2d(known, 3, 1, 1)
-    fitting = (1 - _ramp(misfit, FITTING_MISFIT)) * _ramp(depth, FITTING_DEPTH)
-    share = torch.maximum(_ramp(depth, PAINTED_DEPTH), fitting)
-    return doubled(doubled(doubled(share)))
+    return depth
 
 
 def _ramp(value: Tensor, limits: tuple[float, float]) -> Tensor:
