@@ -16,7 +16,7 @@ from model_core.networks.refinement import RefinementNetwork
 # the second not at all: nothing near says what was there, and a copy looks better than what it guesses.
 PAINTED_DEPTH = (48, 96)
 # The same in holes that are as deep as this somewhere near, ...
-LARGE_DEPTH = (16, 32)
+LARGE_DEPTH = (8, 24)
 # ... where the copies fit together: wholly up to the first of these misfits, not at all from the second.
 FITTING_DEPTH = (0, 16)
 FITTING_MISFIT = (0.08, 0.11)
@@ -77,7 +77,7 @@ class Generator(nn.Module):
         prediction = self.refinement(found.fitted, smooth[0], mask, found.distance, coarse.features)
         share = _copied_share(levels[3], found.misfit)
         if share.any():
-            prediction = torch.lerp(prediction, blend_seams(found, levels[0], self.config), share)
+            prediction = torch.lerp(prediction, blend_seams(found, levels, self.config), share)
         return Fill(prediction, coarse.image, found.fitted, found.source)
 
 

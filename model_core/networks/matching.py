@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from model_core.config import GeneratorConfig
 from model_core.networks.membrane import membrane
 from model_core.networks.pyramid import Level, doubled
+from model_core.networks.seamless import seam_correction
 
 COARSE_SCALES = (32, 16)
 FINE_SCALES = (8, 4, 2)
@@ -94,12 +95,12 @@ def match(
     return Match(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
-def blend_seams(found: Match, level: Level, config: GeneratorConfig) -> Tensor:
-    """What was copied and fitted, each pixel of the hole as the mean of what the patches over it would copy.
+def blend_seams(found: Match, levels: list[Level], config: GeneratorConfig) -> Tensor:
+    """What was copied, without seams: the mean of what the patches over a pixel would copy, and a correction.
 
     Args:
         found: by `match`.
-        level: the picture at full scale.
+        levels: the picture at full scale and at 1/2.
 
     Returns:
         (B, 3, H, W) float32, meant for [-1, 1].
@@ -107,9 +108,15 @@ def blend_seams(found: Match, level: Level, config: GeneratorConfig) -> Tensor:
     blended = []
     for index in range(len(found.copied)):
         one = slice(index, index + 1)
-        picture = _Level(Level(level.average[one], level.share[one]), config.patch_size)
-        blended.append(picture.vote(found.copied[one], found.source[index].flatten(1)))
-    return torch.cat(blended) + found.correction
+        full, half = (
+            _Level(Level(level.average[one], level.share[one]), config.patch_size) for level in levels[:2]
+        )
+        source = found.source[index]
+        # Blocks of 2x2 pixels share their offset.
+        correction = seam_correction(half.image, half.known, (source[:, ::2, ::2] // 2).flatten(1))
+        voted = full.vote(found.copied[one], source.flatten(1))
+        blended.append(voted + F.interpolate(correction, scale_factor=2.0, mode="nearest") * full.hole)
+    return torch.cat(blended)
 
 
 def _match_one(
@@ -228,8 +235,8 @@ class _Level:
         """(N, M): what it costs N pixels to be copied from M others."""
         side = max(self.size)
         (row, column), (source_row, source_column) = self._field(targets), self._field(sources)
-        rows = (row[:, None] - source_row).abs().float() * (ROW_COST / side)
-        return rows.add_((column[:, None] - source_column).abs(), alpha=COLUMN_COST / side)
+        rows, columns = (row[:, None] - source_row).abs(), (column[:, None] - source_column).abs()
+        return rows * (ROW_COST / side) + columns * (COLUMN_COST / side)
 
     def _patches(self, image: Tensor, pixels: Tensor) -> Tensor:
         """(N, patch_size^2 * 3): the patches of a (1, 3, h, w) picture around N pixels."""
