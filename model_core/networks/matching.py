@@ -236,7 +236,8 @@ class _Level:
         side = max(self.size)
         (row, column), (source_row, source_column) = self._field(targets), self._field(sources)
         rows, columns = (row[:, None] - source_row).abs(), (column[:, None] - source_column).abs()
-        return rows * (ROW_COST / side) + columns * (COLUMN_COST / side)
+        cost: Tensor = rows * (ROW_COST / side) + columns * (COLUMN_COST / side)
+        return cost
 
     def _patches(self, image: Tensor, pixels: Tensor) -> Tensor:
         """(N, patch_size^2 * 3): the patches of a (1, 3, h, w) picture around N pixels."""

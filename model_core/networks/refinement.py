@@ -35,7 +35,7 @@ class RefinementNetwork(nn.Module):
         """Paint the hole. Takes and returns float32; the convolutions run in the parameters' precision.
 
         Args:
-            copied: (B, 3, H, W) in [-1, 1], the picture with its hole filled by copying.
+            copied: (B, 3, H, W), meant for [-1, 1], the picture with its hole filled by copying.
             smooth: (B, 3, H, W) in [-1, 1], the picture with its hole filled smoothly.
             mask: (B, 1, H, W) in {0, 1}, 1 = hole.
             distance: (B, 1, H, W) >= 0, how badly the copied patches match.
