@@ -71,7 +71,8 @@ def _divergence(image: Tensor, known: Tensor, field: Tensor) -> Tensor:
 
 def _cycle(correction: Tensor, divergence: Tensor, hole: Tensor) -> Tensor:
     """One V-cycle: sweep, correct at half of the resolution, sweep."""
-    degree = _neighbours(torch.ones_like(hole))
+    # A single pixel has no neighbours.
+    degree = _neighbours(torch.ones_like(hole)).clamp_min(1)
     height, width = hole.shape[-2:]
     inner = F.avg_pool2d(hole, 2).floor() if height % 2 == 0 and width % 2 == 0 else hole[..., :0, :0]
     if not inner.any():

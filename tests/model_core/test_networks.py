@@ -267,6 +267,15 @@ def test_seams_between_pieces_vanish() -> None:
     assert (correction * known).abs().max() == 0
 
 
+def test_seams_of_a_hole_almost_everywhere() -> None:
+    """The smallest grid of the multigrid is a single pixel of hole."""
+    torch.manual_seed(0)
+    known = torch.zeros(1, 1, 32, 32)
+    known[..., :2, :2] = 1
+    field = torch.zeros(2, 32 * 32, dtype=torch.int64)
+    assert seam_correction(torch.rand(1, 3, 32, 32), known, field).isfinite().all()
+
+
 def test_without_seams_nothing_is_corrected() -> None:
     torch.manual_seed(0)
     tile = torch.rand(1, 3, 96, 32).repeat(1, 1, 1, 4)
