@@ -267,13 +267,10 @@ def test_seams_between_pieces_vanish() -> None:
     assert (correction * known).abs().max() == 0
 
 
-def test_seams_of_a_hole_almost_everywhere() -> None:
-    """The smallest grid of the multigrid is a single pixel of hole."""
-    torch.manual_seed(0)
-    known = torch.zeros(1, 1, 32, 32)
-    known[..., :2, :2] = 1
-    field = torch.zeros(2, 32 * 32, dtype=torch.int64)
-    assert seam_correction(torch.rand(1, 3, 32, 32), known, field).isfinite().all()
+def test_seams_where_nothing_is_known() -> None:
+    """The smallest grid of the multigrid is then a single pixel, which has no neighbours."""
+    nothing, field = torch.zeros(1, 1, 32, 32), torch.zeros(2, 32 * 32, dtype=torch.int64)
+    assert (seam_correction(torch.rand(1, 3, 32, 32), nothing, field) == 0).all()
 
 
 def test_without_seams_nothing_is_corrected() -> None:
