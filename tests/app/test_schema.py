@@ -77,9 +77,14 @@ def test_answers_are_documented(
             case.body = with_picture(case.body, path, cutout)
         # What a document cannot say: which bytes are a picture, and that one of two fields is needed.
         either = [positive_data_acceptance] if path == "/v1/images/edits" else []
-        response = case.call_and_validate(excluded_checks=NOT_KNOWN[mode] + either)
+        # In a form every value is bytes, and of a batch's bytes each has its outcome in an answer of 200.
+        any_bytes = [negative_data_rejection] if path == "/inpaint/batch" else []
+        response = case.call_and_validate(excluded_checks=NOT_KNOWN[mode] + either + any_bytes)
         statuses[response.status_code] += 1
 
     ask()
     print(f"{method} {path}, {mode.value}: {dict(statuses)}")
-    assert (200 in statuses) is (mode is GenerationMode.POSITIVE)
+    if mode is GenerationMode.POSITIVE:
+        assert 200 in statuses
+    else:
+        assert 200 not in statuses or path == "/inpaint/batch"
