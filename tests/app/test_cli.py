@@ -285,6 +285,8 @@ def test_ctrl_c_leaves_whole_results(tmp_path: Path, tiny_checkpoint: Path, to_b
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell without job control has what it starts in the background ignore interrupts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not finished(output):
