@@ -7,8 +7,9 @@ from torch.nn import functional as F
 
 from model_core.config import GeneratorConfig
 from model_core.networks import Generator
-from model_core.networks.matching import ROUNDING, STEP_GAIN, Match, _enlarge_field, _Level, match
+from model_core.networks.matching import Match, _enlarge_field, match
 from model_core.networks.membrane import membrane
+from model_core.networks.patches import ROUNDING, STEP_GAIN, PatchLevel
 from model_core.networks.pyramid import Level, known_pyramid, push_pull
 from model_core.networks.seamless import seam_correction
 
@@ -306,7 +307,7 @@ def test_search_nearby_finds_the_best_of_nine_patches() -> None:
     torch.manual_seed(0)
     image = torch.rand(1, 3, 24, 32)
     known = 1 - square_hole(32, 8, 16)[..., :24, :]
-    level = _Level(Level(image, known), 5)
+    level = PatchLevel(Level(image, known), 5)
     guess = level.compose(torch.rand(1, 3, 24, 32))
     halves = torch.stack([torch.randint(0, 12, (192,)), torch.randint(0, 16, (192,))])
     field = _enlarge_field(halves, torch.zeros(1, 3, 12, 16), (24, 32))

@@ -1,0 +1,238 @@
+"""The patches of one scale of a picture: which may be copied, the search for them, and their votes.
+
+`matching` goes from scale to scale with them, and explains *fields* and *rows*. Masks: 1 = hole to fill;
+`known` is the opposite, 1 = known.
+"""
+
+import functools
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model_core.networks.pyramid import Level
+
+# A reduced pixel counts as known when at least this share of its area is.
+KNOWN_SHARE = 0.5
+VOTE_SIZE = 3
+# Blocks of pixels are compared in chunks that fit the processor's cache.
+CHUNK = 1024
+# The mean squared difference that a source one side of the picture away is charged with. Rows cost more than
+# columns, since photographs change from the sky to the ground more than from left to right.
+ROW_COST = 0.1
+COLUMN_COST = 0.03
+# A patch beside the source is taken in its stead only if its distance is below this share of the source's:
+# what was found together stays together, unless it pays.
+STEP_GAIN = 0.8
+# The mean squared difference of a rounding to 8 bits and back, which is nothing to go by.
+ROUNDING = 1e-4
+# How far around a pixel the misfit of what was copied is averaged, in pixels of 1/8 scale.
+MISFIT_REACH = 8
+# Each ring deeper into the hole is trusted this much less than the one outside it, down to the floor.
+TRUST_DECAY = 0.5
+TRUST_FLOOR = 0.02
+
+
+class PatchLevel:
+    """One scale of one picture: its reduced image, what is known of it, and which patches may be copied."""
+
+    def __init__(self, level: Level, patch_size: int) -> None:
+        self.image = level.average
+        self.known = (level.share >= KNOWN_SHARE).to(level.average.dtype)
+        self.size = (self.image.shape[-2], self.image.shape[-1])
+        self.patch_size = patch_size
+        self.hole = 1 - self.known
+
+    @functools.cached_property
+    def matched(self) -> Tensor:
+        """Patches around the hole's border are matched too: their votes tie the fill to what surrounds it."""
+        return _spread(self.hole, VOTE_SIZE // 2)
+
+    @functools.cached_property
+    def penalty(self) -> Tensor:
+        """A source with holes in its patch is a last resort, one that is itself a hole the very last."""
+        return (4 * _spread(self.hole, self.patch_size // 2) + 16 * self.hole).flatten()
+
+    def compose(self, guess: Tensor) -> Tensor:
+        """(1, 3, h, w): the known pixels, and `guess` in the hole."""
+        return torch.lerp(guess, self.image, self.known)
+
+    def identity(self) -> Tensor:
+        """The field in which every pixel is its own source."""
+        pixels = torch.arange(self.size[0] * self.size[1], device=self.image.device)
+        return self._field(pixels)
+
+    def _field(self, source: Tensor) -> Tensor:
+        return torch.stack([source // self.size[1], source % self.size[1]])
+
+    def settle(self, guess: Tensor, field: Tensor, passes: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Search and vote by turns, `passes` times."""
+        trust = _trust(self.known)
+        for _ in range(passes):
+            field = self.search_everywhere(guess, field, trust, dtype)
+            guess = self.vote(guess, field)
+        return guess, field
+
+    def search_everywhere(self, guess: Tensor, field: Tensor, trust: Tensor, dtype: torch.dtype) -> Tensor:
+        """Give each target the best of all patches without a hole pixel, weighing each pixel by its trust.
+
+        The weighted distance sum w (q - s)^2 = sum w q^2 - 2 (w q).s + w.s^2 is one matrix product, for the
+        first term does not depend on the source s. What it costs to be elsewhere is added.
+        """
+        sources, targets = (self.penalty == 0).nonzero()[:, 0], self.matched.flatten().nonzero()[:, 0]
+        if len(sources) == 0 or len(targets) == 0:
+            return field
+        source = self._patches(self.image, sources).to(dtype)
+        target = self._patches(guess, targets)
+        weight = self._patches(trust.expand_as(guess), targets)
+        query = torch.cat([weight * target, weight], 1).to(dtype)
+        # The smallest value is found several times faster in float32 than in half precision.
+        distance = (query @ torch.cat([-2 * source, source.square()], 1).t()).float()
+        distance += weight.sum(1, keepdim=True) * self._displacement_cost(targets, sources)
+        field = field.clone()
+        field[:, targets] = self._field(sources[distance.argmin(1)])
+        return field
+
+    def _displacement_cost(self, targets: Tensor, sources: Tensor) -> Tensor:
+        """(N, M): what it costs N pixels to be copied from M others."""
+        side = max(self.size)
+        (row, column), (source_row, source_column) = self._field(targets), self._field(sources)
+        rows, columns = (row[:, None] - source_row).abs(), (column[:, None] - source_column).abs()
+        cost: Tensor = rows * (ROW_COST / side) + columns * (COLUMN_COST / side)
+        return cost
+
+    def _patches(self, image: Tensor, pixels: Tensor) -> Tensor:
+        """(N, patch_size^2 * 3): the patches of a (1, 3, h, w) picture around N pixels."""
+        row, column = self._field(pixels)
+        return _windows(image, self.patch_size, self.patch_size // 2)[row, column].flatten(1)
+
+    def search_nearby(self, guess: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
+        """Give each target the best of the 3x3 patches around its source; returns the field and distances.
+
+        The field must have been enlarged by two just now: the 2x2 pixels of a block share their offset, hence
+        the windows that their patches are compared in.
+        """
+        field = field.clone()
+        distances = guess.new_zeros(self.size[0] * self.size[1])
+        side, width = self.patch_size, self.size[1]
+        windows, patches = _windows(self.image, side + 3, side // 2 + 1), _windows(guess, side + 1, side // 2)
+        preference = guess.new_ones(9, 1)
+        preference[4] = STEP_GAIN
+        blocks = F.max_pool2d(self.matched, 2).flatten().nonzero()[:, 0]
+        for chunk in torch.split(blocks, CHUNK):
+            row, column = 2 * (chunk // (width // 2)), 2 * (chunk % (width // 2))
+            source = field[:, row * width + column]
+            window, patch = windows[source[0], source[1]], patches[row, column]
+            distance = _block_distances(_last(window), _last(patch), side)  # (9, 2, 2, N)
+            for down in range(2):
+                for right in range(2):
+                    target = (row + down) * width + column + right
+                    candidates = self._neighbours(source[0] + down, source[1] + right)
+                    penalised = distance[:, down, right] + self.penalty[candidates]
+                    best = ((penalised + ROUNDING) * preference).argmin(0, keepdim=True)
+                    distances[target] = penalised.gather(0, best)[0]
+                    field[:, target] = self._field(candidates.gather(0, best)[0])
+        return field, distances.clamp(max=4).view(1, 1, *self.size)
+
+    def _neighbours(self, row: Tensor, column: Tensor) -> Tensor:
+        """(9, N): the pixels (N,) and those around them, in reading order; at the edges, the nearest ones."""
+        step = torch.arange(-1, 2, device=row.device)[:, None]
+        rows = (row + step).clamp(0, self.size[0] - 1)
+        columns = (column + step).clamp(0, self.size[1] - 1)
+        return (rows[:, None] * self.size[1] + columns).flatten(0, 1)
+
+    def mean_around(self, distance: Tensor) -> Tensor:
+        """(1, 1, h, w): the mean of the distances of what was matched around each pixel, 0 if nothing was."""
+        side = 2 * MISFIT_REACH + 1
+        total = F.avg_pool2d(torch.cat([distance * self.matched, self.matched]), side, 1, MISFIT_REACH)
+        return total[:1] / total[1:].clamp_min(1e-12)
+
+    def vote(self, guess: Tensor, field: Tensor) -> Tensor:
+        """Recolour the hole: each pixel becomes the mean of what the patches over it would copy there."""
+        reach = VOTE_SIZE // 2
+        height, width = self.size[0] + 2 * reach, self.size[1] + 2 * reach
+        # With a border around, a pixel and its source are given by one number each, whatever the neighbour.
+        known = F.pad(torch.cat([self.image * self.known, self.known], 1), (reach,) * 4, mode="replicate")
+        colours = _rows(known)
+        place = torch.arange(height * width, device=guess.device).view(height, width)
+        inner = place[reach : height - reach, reach : width - reach].flatten()
+        shift = _bordered((field[0] + reach) * width + field[1] + reach - inner, self.size, reach)
+        hole = self.hole.flatten().nonzero()[:, 0]
+        here = inner[hole]
+        total = guess.new_zeros(len(hole), 4)
+        for down in range(-reach, reach + 1):
+            for right in range(-reach, reach + 1):
+                total += colours[here + shift[here + down * width + right]]
+        rows = _rows(guess)
+        colour, weight = total[:, :3], total[:, 3:]
+        rows[hole] = torch.where(weight > 0, colour / weight.clamp_min(1), rows[hole])
+        return rows.t().reshape(guess.shape)
+
+
+def _bordered(values: Tensor, size: tuple[int, int], width: int) -> Tensor:
+    """(H*W,) -> ((H + 2 width) * (W + 2 width),): a border around, with the nearest values."""
+    row, column = (
+        torch.arange(-width, side + width, device=values.device).clamp(0, side - 1) for side in size
+    )
+    return values.view(size)[row[:, None], column].flatten()
+
+
+def _rows(image: Tensor) -> Tensor:
+    """(1, C, H, W) -> a new (H*W, C)."""
+    return image[0].flatten(1).t().clone(memory_format=torch.contiguous_format)
+
+
+def _windows(image: Tensor, size: int, reach: int) -> Tensor:
+    """All windows of a (1, C, H, W) picture, edges repeated, as a view to be indexed.
+
+    Returns:
+        (h, w, size, size * C), [row, column] being the window that begins `reach` pixels above and left of
+        that pixel; its last axis is column by column, and within a column channel by channel.
+    """
+    after = size - 1 - reach
+    padded = F.pad(image, (reach, after, reach, after), mode="replicate")
+    channels = padded.shape[1]
+    lines = padded[0].permute(1, 2, 0).flatten(1)  # (H, W * C)
+    return lines.unfold(1, size * channels, channels).unfold(0, size, 1).transpose(2, 3)
+
+
+def _last(windows: Tensor) -> Tensor:
+    """(N, size, size * 3) -> (3, size, size, N): sums over a window are fastest over its first axes."""
+    size = windows.shape[1]
+    return windows.view(-1, size, size, 3).permute(3, 1, 2, 0).contiguous()
+
+
+def _block_distances(window: Tensor, patch: Tensor, side: int) -> Tensor:
+    """Mean squared differences of the patches of 2x2 pixels to the nine patches around each one's source.
+
+    Args:
+        window: (3, side + 3, side + 3, N) around the sources of N blocks.
+        patch: (3, side + 1, side + 1, N) around the blocks.
+
+    Returns:
+        (9, 2, 2, N): by shift of the source in reading order, by row and column in the block, by block.
+    """
+    found = []
+    for down in range(3):
+        for right in range(3):
+            shifted = window[:, down : down + side + 1, right : right + side + 1]
+            squares = (shifted - patch).square_().sum(0)
+            rows = torch.stack([squares[:side].sum(0), squares[1:].sum(0)])
+            found.append(torch.stack([rows[:, :side].sum(1), rows[:, 1:].sum(1)], 1))
+    return torch.stack(found) / (3 * side * side)
+
+
+def _spread(mask: Tensor, reach: int) -> Tensor:
+    """Grow the ones of a (1, 1, H, W) mask by `reach` pixels in every direction."""
+    return F.max_pool2d(mask, 2 * reach + 1, 1, reach)
+
+
+def _trust(known: Tensor) -> Tensor:
+    """(1, 1, H, W) in (0, 1]: 1 where known, falling with the depth inside the hole."""
+    trust, inside, value = known.clone(), 1 - known, 1.0
+    while value > TRUST_FLOOR:
+        value *= TRUST_DECAY
+        deeper = inside - inside * _spread(1 - inside, 1)
+        trust = trust + value * (inside - deeper)
+        inside = deeper
+    return trust + TRUST_FLOOR * inside
