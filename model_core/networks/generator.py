@@ -18,8 +18,8 @@ PAINTED_DEPTH = (48, 96)
 # The same in holes that are as deep as this somewhere near, ...
 LARGE_DEPTH = (8, 24)
 # ... where the copies fit together: wholly up to the first of these misfits, not at all from the second.
-FITTING_DEPTH = (0, 16)
-FITTING_MISFIT = (0.08, 0.11)
+FITTING_DEPTH = (0, 8)
+FITTING_MISFIT = (0.10, 0.13)
 
 
 class Fill(NamedTuple):

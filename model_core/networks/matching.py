@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from model_core.config import GeneratorConfig
 from model_core.networks.membrane import membrane
-from model_core.networks.patches import PatchLevel
+from model_core.networks.patches import VOTE_SIZE, PatchLevel
 from model_core.networks.pyramid import Level, doubled
 from model_core.networks.seamless import seam_correction
 
@@ -96,8 +96,21 @@ def blend_seams(found: Match, levels: list[Level], config: GeneratorConfig) -> T
         # Blocks of 2x2 pixels share their offset.
         correction = seam_correction(half.image, half.known, (source[:, ::2, ::2] // 2).flatten(1))
         voted = full.vote(found.copied[one], source.flatten(1))
-        blended.append(voted + F.interpolate(correction, scale_factor=2.0, mode="nearest") * full.hole)
+        blended.append(voted + _vote_on(correction, half.hole) * full.hole)
     return torch.cat(blended)
+
+
+def _vote_on(correction: Tensor, hole: Tensor) -> Tensor:
+    """(1, 3, H, W): the mean of the corrections that belong to the patches over a pixel.
+
+    Args:
+        correction: (1, 3, H/2, W/2) float32, 0 outside the hole.
+        hole: (1, 1, H/2, W/2) float32 in {0, 1}.
+    """
+    doubled_both = F.interpolate(torch.cat([correction, hole], 1), scale_factor=2.0, mode="nearest")
+    mean = F.avg_pool2d(doubled_both, VOTE_SIZE, 1, VOTE_SIZE // 2)
+    # Pixels of the hole in a half-known cell have no correction of their own.
+    return mean[:, :3] / mean[:, 3:].clamp_min(1e-12)
 
 
 def _match_one(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from model_core.networks.pieces import sources_of_pieces
 from model_core.networks.pyramid import Level
 
 # A reduced pixel counts as known when at least this share of its area is.
@@ -27,7 +28,7 @@ STEP_GAIN = 0.8
 # The mean squared difference of a rounding to 8 bits and back, which is nothing to go by.
 ROUNDING = 1e-4
 # How far around a pixel the misfit of what was copied is averaged, in pixels of 1/8 scale.
-MISFIT_REACH = 8
+MISFIT_REACH = 16
 # Each ring deeper into the hole is trusted this much less than the one outside it, down to the floor.
 TRUST_DECAY = 0.5
 TRUST_FLOOR = 0.02
@@ -74,10 +75,11 @@ class PatchLevel:
         return guess, field
 
     def search_everywhere(self, guess: Tensor, field: Tensor, trust: Tensor, dtype: torch.dtype) -> Tensor:
-        """Give each target the best of all patches without a hole pixel, weighing each pixel by its trust.
+        """Give each target one of all patches without a hole pixel, such that they form few pieces.
 
-        The weighted distance sum w (q - s)^2 = sum w q^2 - 2 (w q).s + w.s^2 is one matrix product, for the
-        first term does not depend on the source s. What it costs to be elsewhere is added.
+        Each pixel counts as much as it is trusted. The weighted distance sum w (q - s)^2 = sum w q^2 -
+        2 (w q).s + w.s^2 is one matrix product, for the first term does not depend on the source s. What it
+        costs to be elsewhere is added.
         """
         sources, targets = (self.penalty == 0).nonzero()[:, 0], self.matched.flatten().nonzero()[:, 0]
         if len(sources) == 0 or len(targets) == 0:
@@ -90,7 +92,8 @@ class PatchLevel:
         distance = (query @ torch.cat([-2 * source, source.square()], 1).t()).float()
         distance += weight.sum(1, keepdim=True) * self._displacement_cost(targets, sources)
         field = field.clone()
-        field[:, targets] = self._field(sources[distance.argmin(1)])
+        chosen = sources_of_pieces(distance / weight.shape[1], targets, sources, self.size)
+        field[:, targets] = self._field(chosen)
         return field
 
     def _displacement_cost(self, targets: Tensor, sources: Tensor) -> Tensor:

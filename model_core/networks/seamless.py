@@ -3,7 +3,8 @@
 Each copied pixel brings along what lay beside it. A smooth correction is added to the copies such that
 neighbouring pixels differ by as much as they did where they came from, within the pieces, between them, and
 at the hole's border: Poisson image editing (Perez, Gangnet and Blake, SIGGRAPH 2003), whose linear equations
-a multigrid solves (Briggs, Henson and McCormick, "A Multigrid Tutorial", 2000).
+are solved by conjugate gradients (Notay, "Flexible Conjugate Gradients", SIAM J. Sci. Comput., 2000), each
+step of which begins with a multigrid cycle (Briggs, Henson and McCormick, "A Multigrid Tutorial", 2000).
 """
 
 import torch
@@ -12,8 +13,8 @@ from torch.nn import functional as F
 
 from model_core.networks.pyramid import doubled
 
-# After three cycles, what is left of the seams is a few hundredths.
-CYCLES = 3
+# After three steps, what is left of the seams is a few hundredths.
+STEPS = 3
 SWEEPS = 2
 # The weight of a Jacobi sweep that removes what is rough fastest.
 DAMPING = 0.8
@@ -33,11 +34,27 @@ def seam_correction(image: Tensor, known: Tensor, field: Tensor) -> Tensor:
         (1, 3, H, W) float32, 0 outside the hole.
     """
     hole = 1 - known
-    divergence = _divergence(image * known, known, field) * hole
-    correction = torch.zeros_like(divergence)
-    for _ in range(CYCLES):
-        correction = _cycle(correction, divergence, hole)
+    left = _divergence(image * known, known, field) * hole
+    correction, direction, change = (torch.zeros_like(left) for _ in range(3))
+    length, promise = (torch.zeros_like(left[..., :1, :1]) for _ in range(2))
+    for _ in range(STEPS):
+        proposal = _cycle(torch.zeros_like(left), left, hole)
+        again = _ratio(-length * _inner(proposal, change), promise)
+        direction, promise = proposal + again * direction, _inner(proposal, left)
+        change = _laplacian(direction, hole)
+        length = _ratio(promise, _inner(direction, change))
+        correction, left = correction + length * direction, left - length * change
     return correction
+
+
+def _inner(one: Tensor, other: Tensor) -> Tensor:
+    """(1, 3, 1, 1): the inner product of each colour."""
+    return (one * other).sum((2, 3), keepdim=True)
+
+
+def _ratio(one: Tensor, other: Tensor) -> Tensor:
+    """0 where both vanish, as they do at first and once nothing is left to correct."""
+    return torch.where(other == 0, 0, one / other)
 
 
 def _divergence(image: Tensor, known: Tensor, field: Tensor) -> Tensor:
@@ -71,14 +88,13 @@ def _divergence(image: Tensor, known: Tensor, field: Tensor) -> Tensor:
 
 def _cycle(correction: Tensor, divergence: Tensor, hole: Tensor) -> Tensor:
     """One V-cycle: sweep, correct at half of the resolution, sweep."""
-    # A single pixel has no neighbours.
-    degree = _neighbours(torch.ones_like(hole)).clamp_min(1)
+    degree = _degree(hole)
     height, width = hole.shape[-2:]
     inner = F.avg_pool2d(hole, 2).floor() if height % 2 == 0 and width % 2 == 0 else hole[..., :0, :0]
     if not inner.any():
         return _sweep(correction, divergence, hole, degree, COARSEST_SWEEPS)
     correction = _sweep(correction, divergence, hole, degree, SWEEPS)
-    left = (divergence - _neighbours(correction) + degree * correction) * hole
+    left = (divergence - _laplacian(correction, hole)) * hole
     coarse = _cycle(torch.zeros_like(left[..., ::2, ::2]), 4 * F.avg_pool2d(left, 2) * inner, inner)
     return _sweep(correction + doubled(coarse) * hole, divergence, hole, degree, SWEEPS)
 
@@ -87,13 +103,23 @@ def _sweep(correction: Tensor, divergence: Tensor, hole: Tensor, degree: Tensor,
     """Move each pixel of the hole towards what its neighbours ask for."""
     rate = DAMPING * hole
     for _ in range(times):
-        wanted = (_neighbours(correction) - divergence) / degree
+        wanted = (neighbours(correction) - divergence) / degree
         correction = torch.lerp(correction, wanted, rate)
     return correction
 
 
-def _neighbours(picture: Tensor) -> Tensor:
-    """The sum of each pixel's four neighbours; there is nothing beyond the edges."""
+def _laplacian(picture: Tensor, hole: Tensor) -> Tensor:
+    """By how much the pixels of the hole differ from their neighbours in all."""
+    return (neighbours(picture) - _degree(hole) * picture) * hole
+
+
+def _degree(hole: Tensor) -> Tensor:
+    """The number of each pixel's neighbours; a single pixel has none, but is divided by it."""
+    return neighbours(torch.ones_like(hole)).clamp_min(1)
+
+
+def neighbours(picture: Tensor) -> Tensor:
+    """The sum of each pixel's four neighbours; there is nothing beyond the edges. (..., H, W) to the same."""
     total = torch.zeros_like(picture)
     total[..., 1:, :] += picture[..., :-1, :]
     total[..., :-1, :] += picture[..., 1:, :]

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from model_core.config import GeneratorConfig
 from model_core.networks import Generator
-from model_core.networks.matching import Match, _enlarge_field, match
+from model_core.networks.matching import Match, _enlarge_field, blend_seams, match
 from model_core.networks.membrane import membrane
 from model_core.networks.patches import ROUNDING, STEP_GAIN, PatchLevel
 from model_core.networks.pyramid import Level, known_pyramid, push_pull
@@ -186,6 +186,18 @@ def test_match_keeps_together_what_belongs_together() -> None:
     assert (jumps <= 8).float().mean() > 0.9
 
 
+def test_few_pieces_fill_a_hole() -> None:
+    """In a plain that is alike everywhere; the nearest source of each pixel would repeat the border."""
+    torch.manual_seed(0)
+    image = 0.05 * F.interpolate(torch.randn(1, 3, 64, 64), scale_factor=8.0, mode="bicubic")
+    mask = torch.zeros(1, 1, 512, 512)
+    mask[..., 192:320, 160:352] = 1
+    found = copy_into(image, mask, F.avg_pool2d(push_pull(known_pyramid(image, 1 - mask))[0], 8))
+    shift = found.source[0] - torch.stack(torch.meshgrid(torch.arange(512), torch.arange(512), indexing="ij"))
+    pieces = (shift[:, mask[0, 0].bool()] // 16).unique(dim=1, return_counts=True)[1]
+    assert pieces.sort(descending=True)[0][:4].sum() > 0.8 * mask.sum()
+
+
 def test_deep_in_a_hole_the_copy_is_the_answer(tiny_generator: Generator) -> None:
     """Whatever the refinement would paint there; near the border it paints."""
     torch.manual_seed(0)
@@ -272,6 +284,22 @@ def test_seams_where_nothing_is_known() -> None:
     """The smallest grid of the multigrid is then a single pixel, which has no neighbours."""
     nothing, field = torch.zeros(1, 1, 32, 32), torch.zeros(2, 32 * 32, dtype=torch.int64)
     assert (seam_correction(torch.rand(1, 3, 32, 32), nothing, field) == 0).all()
+
+
+def test_no_seam_along_the_border() -> None:
+    """Not even where the border runs through the cells of 1/2 scale, which count as known there."""
+    rows, columns = torch.meshgrid(torch.arange(256), torch.arange(256), indexing="ij")
+    slope = torch.linspace(-1, 1, 256).expand(1, 3, 256, 256)
+    mask = square_hole(256, 97, 159)
+    source = torch.stack([rows, (columns - 80).clamp_min(0)])[None]
+    copied = torch.lerp(slope, slope[..., rows, source[0, 1]], mask)
+    nothing = torch.zeros(1, 1, 256, 256)
+
+    found = Match(copied, torch.zeros_like(copied), nothing, nothing, source)
+    blended = blend_seams(found, known_pyramid(slope, 1 - mask), CONFIG)
+
+    assert (copied - slope).abs().max() > 0.6
+    torch.testing.assert_close(blended, slope, rtol=0, atol=0.05)
 
 
 def test_without_seams_nothing_is_corrected() -> None:

@@ -1,0 +1,72 @@
+"""Few offsets for a whole hole."""
+
+import torch
+from torch import Tensor
+
+from model_core.networks.pieces import PIECE_COST, sources_of_pieces
+
+SIZE = (4, 16)
+
+
+def hole_in_the_middle() -> tuple[Tensor, Tensor]:
+    """The pixels of a hole of columns 6 to 8, and all others."""
+    column = torch.arange(SIZE[0] * SIZE[1]) % SIZE[1]
+    inside = (column >= 6) & (column < 9)
+    return inside.nonzero()[:, 0], (~inside).nonzero()[:, 0]
+
+
+def displacement(targets: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, M) rows and columns from each target to each source."""
+    row, column = (
+        sources // SIZE[1] - targets[:, None] // SIZE[1],
+        sources % SIZE[1] - targets[:, None] % SIZE[1],
+    )
+    return row, column
+
+
+def test_one_piece_where_all_sources_are_as_good() -> None:
+    """The nearest source of each target would repeat the hole's border."""
+    targets, sources = hole_in_the_middle()
+    row, column = displacement(targets, sources)
+    distance = 1e-3 * (row.abs() + column.abs()).float()
+    nearest = sources[distance.argmin(1)]
+    assert len((nearest - targets).unique()) > 1
+
+    chosen = sources_of_pieces(distance, targets, sources, SIZE)
+
+    assert (chosen - targets).unique().tolist() in ([-3], [3])
+
+
+def test_another_piece_where_it_pays() -> None:
+    """The left half fits from the left and the right half from the right, by more than a piece costs."""
+    targets, sources = hole_in_the_middle()
+    _, column = displacement(targets, sources)
+    left = (targets % SIZE[1] < 8)[:, None]
+    distance = torch.where(left == (column < 0), 0.0, PIECE_COST)
+
+    offsets = sources_of_pieces(distance, targets, sources, SIZE) - targets
+
+    assert len(offsets[left[:, 0]].unique()) == 1
+    assert len(offsets[~left[:, 0]].unique()) == 1
+    assert (offsets[left[:, 0]] < 0).all()
+    assert (offsets[~left[:, 0]] > 0).all()
+
+
+def test_not_another_piece_where_it_does_not_pay() -> None:
+    targets, sources = hole_in_the_middle()
+    _, column = displacement(targets, sources)
+    left = (targets % SIZE[1] < 8)[:, None]
+    distance = torch.where(left == (column < 0), 0.0, PIECE_COST / len(targets))
+    assert len((sources_of_pieces(distance, targets, sources, SIZE) - targets).unique()) == 1
+
+
+def test_sources_are_among_those_allowed() -> None:
+    """Neither beyond the edges nor in the hole, whatever the distances."""
+    for seed in range(50):
+        torch.manual_seed(seed)
+        pixels = torch.randperm(SIZE[0] * SIZE[1])
+        count = int(torch.randint(1, len(pixels), ()))
+        targets, sources = pixels[:count].sort()[0], pixels[count:].sort()[0]
+        distance = torch.rand(len(targets), len(sources)) * 10 ** float(torch.randint(-4, 3, ()))
+        chosen = sources_of_pieces(distance, targets, sources, SIZE)
+        assert torch.isin(chosen, sources).all()
