@@ -92,7 +92,7 @@ class PatchLevel:
         distance = (query @ torch.cat([-2 * source, source.square()], 1).t()).float()
         distance += weight.sum(1, keepdim=True) * self._displacement_cost(targets, sources)
         field = field.clone()
-        chosen = sources_of_pieces(distance / weight.shape[1], targets, sources, self.size)
+        chosen = sources_of_pieces(distance / weight.shape[1], targets, sources, self.image)
         field[:, targets] = self._field(chosen)
         return field
 

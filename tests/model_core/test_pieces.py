@@ -6,6 +6,7 @@ from torch import Tensor
 from model_core.networks.pieces import PIECE_COST, sources_of_pieces
 
 SIZE = (4, 16)
+PLAIN = torch.zeros(1, 3, *SIZE)
 
 
 def hole_in_the_middle() -> tuple[Tensor, Tensor]:
@@ -32,7 +33,7 @@ def test_one_piece_where_all_sources_are_as_good() -> None:
     nearest = sources[distance.argmin(1)]
     assert len((nearest - targets).unique()) > 1
 
-    chosen = sources_of_pieces(distance, targets, sources, SIZE)
+    chosen = sources_of_pieces(distance, targets, sources, PLAIN)
 
     assert (chosen - targets).unique().tolist() in ([-3], [3])
 
@@ -44,7 +45,7 @@ def test_another_piece_where_it_pays() -> None:
     left = (targets % SIZE[1] < 8)[:, None]
     distance = torch.where(left == (column < 0), 0.0, PIECE_COST)
 
-    offsets = sources_of_pieces(distance, targets, sources, SIZE) - targets
+    offsets = sources_of_pieces(distance, targets, sources, PLAIN) - targets
 
     assert len(offsets[left[:, 0]].unique()) == 1
     assert len(offsets[~left[:, 0]].unique()) == 1
@@ -57,7 +58,7 @@ def test_not_another_piece_where_it_does_not_pay() -> None:
     _, column = displacement(targets, sources)
     left = (targets % SIZE[1] < 8)[:, None]
     distance = torch.where(left == (column < 0), 0.0, PIECE_COST / len(targets))
-    assert len((sources_of_pieces(distance, targets, sources, SIZE) - targets).unique()) == 1
+    assert len((sources_of_pieces(distance, targets, sources, PLAIN) - targets).unique()) == 1
 
 
 def test_sources_are_among_those_allowed() -> None:
@@ -68,5 +69,5 @@ def test_sources_are_among_those_allowed() -> None:
         count = int(torch.randint(1, len(pixels), ()))
         targets, sources = pixels[:count].sort()[0], pixels[count:].sort()[0]
         distance = torch.rand(len(targets), len(sources)) * 10 ** float(torch.randint(-4, 3, ()))
-        chosen = sources_of_pieces(distance, targets, sources, SIZE)
+        chosen = sources_of_pieces(distance, targets, sources, PLAIN)
         assert torch.isin(chosen, sources).all()
