@@ -67,15 +67,17 @@ class PatchLevel:
         return torch.stack([source // self.size[1], source % self.size[1]])
 
     def settle(self, guess: Tensor, field: Tensor, passes: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Search and vote by turns, `passes` times."""
+        """Search and vote by turns, `passes` times; the last search finds few pieces."""
         trust = _trust(self.known)
-        for _ in range(passes):
-            field = self.search_everywhere(guess, field, trust, dtype)
+        for left in reversed(range(passes)):
+            field = self.search_everywhere(guess, field, trust, dtype, in_pieces=left == 0)
             guess = self.vote(guess, field)
         return guess, field
 
-    def search_everywhere(self, guess: Tensor, field: Tensor, trust: Tensor, dtype: torch.dtype) -> Tensor:
-        """Give each target one of all patches without a hole pixel, such that they form few pieces.
+    def search_everywhere(
+        self, guess: Tensor, field: Tensor, trust: Tensor, dtype: torch.dtype, in_pieces: bool
+    ) -> Tensor:
+        """Give each target the best of all patches without a hole pixel, or one that few pieces are made of.
 
         Each pixel counts as much as it is trusted. The weighted distance sum w (q - s)^2 = sum w q^2 -
         2 (w q).s + w.s^2 is one matrix product, for the first term does not depend on the source s. What it
@@ -91,8 +93,11 @@ class PatchLevel:
         # The smallest value is found several times faster in float32 than in half precision.
         distance = (query @ torch.cat([-2 * source, source.square()], 1).t()).float()
         distance += weight.sum(1, keepdim=True) * self._displacement_cost(targets, sources)
+        if in_pieces:
+            chosen = sources_of_pieces(distance / weight.shape[1], targets, sources, self.image)
+        else:
+            chosen = sources[distance.argmin(1)]
         field = field.clone()
-        chosen = sources_of_pieces(distance / weight.shape[1], targets, sources, self.image)
         field[:, targets] = self._field(chosen)
         return field
 

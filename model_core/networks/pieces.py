@@ -18,8 +18,8 @@ PIECE_COST = 0.05
 SEAM_COST = 0.002
 # ... and this many times the mean squared difference of what the two pieces show there.
 SEAM_WEIGHT = 0.3
-# Rounds in which every other pixel follows its neighbours.
-ROUNDS = 8
+# Rounds in which every other pixel may join a neighbour's piece.
+ROUNDS = 4
 # A source beyond the edges, or with holes in its patch, is worse than the worst by more than a piece costs.
 IMPOSSIBLE = 2 * PIECE_COST
 
@@ -101,17 +101,21 @@ def _place_seams(cost: Tensor, offsets: Tensor, targets: Tensor, image: Tensor) 
     row, column = (targets // width)[:, None] + offsets[0], (targets % width)[:, None] + offsets[1]
     source = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
     copies = image[0].flatten(1).t()[source]  # (N, K, 3)
-    # (N, K, K): what it costs at each target if it is of one piece and a neighbour of another.
-    seam = SEAM_WEIGHT * (copies[:, :, None] - copies[:, None]).square().mean(3)
-    seam += SEAM_COST * (1 - torch.eye(len(offsets[0]), device=seam.device))
     beside, inside = _neighbours(targets, (height, width))
     every = torch.arange(len(targets), device=targets.device)
     turn = (targets // width + targets % width) % 2
     piece = cost.argmin(1)
     for number in range(ROUNDS):
-        theirs = piece[beside]
-        seams = (seam[every[:, None], theirs] + seam[beside, theirs]) / 2  # (N, 4, K)
-        better = (cost + (inside[:, :, None] * seams).sum(1)).argmin(1)
+        theirs = piece[beside]  # (N, 4)
+        choice = torch.cat([piece[:, None], theirs], 1)  # (N, 5)
+        here = copies[every[:, None], choice]
+        here = (here[:, :, None] - here[:, None, 1:]).square().mean(3)  # (N, 5, 4)
+        there = copies[beside[:, None], choice[:, :, None]] - copies[beside, theirs][:, None]
+        seams = SEAM_WEIGHT / 2 * (here + there.square().mean(3)) + SEAM_COST * (
+            choice[:, :, None] != theirs[:, None]
+        )
+        total = cost.gather(1, choice) + (seams * inside[:, None]).sum(2)
+        better = choice.gather(1, total.argmin(1, keepdim=True))[:, 0]
         piece = torch.where(turn == number % 2, better, piece)
     return source[every, piece]
 
