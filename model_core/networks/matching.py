@@ -3,10 +3,11 @@
 Nothing here is learned. Starting from a coarse guess of the hole, every patch that touches the hole looks for
 the known patch most like it; the patches found vote for new colours, and the search is repeated on those
 (Wexler, Shechtman and Irani, "Space-Time Completion of Video", TPAMI 2007). At 1/32 and 1/16 scale the search
-is exhaustive, one matrix product; from 1/8 to 1/2 scale only the neighbours of the match inherited from the
-coarser scale are tried (the refinement half of PatchMatch: Barnes et al., SIGGRAPH 2009), which keeps
-together what was found together. At full scale the matched pixels are copied, so that the copy is as sharp as
-the photograph. `membrane` fits their colours to those around the hole, and `seamless` to each other.
+is exhaustive, one matrix product, and ends with few large `pieces`; from 1/8 to 1/2 scale only the neighbours
+of the match inherited from the coarser scale are tried (the refinement half of PatchMatch: Barnes et al.,
+SIGGRAPH 2009), which keeps together what was found together. At full scale the matched pixels are copied, so
+that the copy is as sharp as the photograph. `membrane` fits their colours to those around the hole, and
+`seamless` to each other.
 
 A *field* is a (2, H*W) int64 tensor: for each pixel the row and the column of its source. *Rows* are (H*W, C)
 tensors, one pixel a row. Masks: 1 = hole to fill; `known` is the opposite, 1 = known.
