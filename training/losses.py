@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 # A patch counts as made by the generator when at least this share of its cell is hole.
 HOLE_SHARE = 0.1
+# Areas of 9x9 pixels overlap enough when every fourth one is looked at, which takes a quarter of the time.
+DETAIL_STEP = 4
 
 
 def masked_l1(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -58,9 +60,10 @@ def _colours(picture: Tensor) -> Tensor:
 
 def _excess(inpainted: Tensor, copied: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     with torch.no_grad():
+        hole, inside = (part[..., ::DETAIL_STEP, ::DETAIL_STEP] for part in (mask, surrounded(mask)))
         suggested = _detail(copied)
-        allowed = torch.lerp(torch.maximum(suggested, _detail(truth)), suggested, surrounded(mask))
-    return weighted_mean(F.relu(_detail(inpainted) - allowed), mask)
+        allowed = torch.lerp(torch.maximum(suggested, _detail(truth)), suggested, inside)
+    return weighted_mean(F.relu(_detail(inpainted) - allowed), hole)
 
 
 def surrounded(mask: Tensor) -> Tensor:
@@ -70,14 +73,16 @@ def surrounded(mask: Tensor) -> Tensor:
 
 
 def _detail(planes: Tensor) -> Tensor:
+    """The standard deviation over 9x9 pixels, around every fourth one."""
+    mean, square = (_box_mean(part, DETAIL_STEP) for part in (planes, planes.square()))
     # The small constant keeps the root's gradient finite.
-    return (_box_mean((planes - _box_mean(planes)).square()) + 1e-6).sqrt()
+    return ((square - mean.square()).clamp_min(0) + 1e-6).sqrt()
 
 
-def _box_mean(picture: Tensor) -> Tensor:
-    """The mean over 9x9 pixels, less at the edges."""
-    rows = F.avg_pool2d(picture, (9, 1), 1, (4, 0), count_include_pad=False)
-    return F.avg_pool2d(rows, (1, 9), 1, (0, 4), count_include_pad=False)
+def _box_mean(picture: Tensor, step: int = 1) -> Tensor:
+    """The mean over 9x9 pixels around every `step`-th one, of fewer at the edges."""
+    rows = F.avg_pool2d(picture, (9, 1), (step, 1), (4, 0), count_include_pad=False)
+    return F.avg_pool2d(rows, (1, 9), (1, step), (0, 4), count_include_pad=False)
 
 
 def per_hole(distance: Tensor, mask: Tensor) -> Tensor:

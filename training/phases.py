@@ -178,7 +178,7 @@ def diversity(prediction: Tensor, batch: Batch) -> Metrics:
     """How varied the fills are, relative to the truth in the same holes: 1 = as varied, 0 = all alike.
 
     colour: standard deviation, over the batch, of each hole's mean colour.
-    detail: mean absolute difference between pixels and their 5x5 neighbourhoods.
+    detail: mean absolute difference between grey values and their 5x5 neighbourhoods.
     """
 
     def colour(image: Tensor) -> Tensor:
@@ -186,6 +186,7 @@ def diversity(prediction: Tensor, batch: Batch) -> Metrics:
         return means.std(0, correction=0).mean()
 
     def detail(image: Tensor) -> Tensor:
+        image = image.mean(1, keepdim=True)
         return losses.masked_l1(image, F.avg_pool2d(image, 5, 1, 2, count_include_pad=False), batch.mask)
 
     return {

@@ -77,7 +77,7 @@ class Generator(nn.Module):
         prediction = self.refinement(found.fitted, smooth[0], mask, found.distance, coarse.features)
         share = _copied_share(levels[3], found.misfit)
         if share.any():
-            prediction = torch.lerp(prediction, blend_seams(found, levels, self.config), share)
+            prediction = torch.lerp(prediction, blend_seams(found, levels, share, self.config), share)
         return Fill(prediction, coarse.image, found.fitted, found.source)
 
 

@@ -77,12 +77,13 @@ def match(
     return Match(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
-def blend_seams(found: Match, levels: list[Level], config: GeneratorConfig) -> Tensor:
+def blend_seams(found: Match, levels: list[Level], share: Tensor, config: GeneratorConfig) -> Tensor:
     """What was copied, without seams: the mean of what the patches over a pixel would copy, and a correction.
 
     Args:
         found: by `match`.
         levels: the picture at full scale and at 1/2.
+        share: (B, 1, H, W), how much of each pixel is wanted; pictures of which nothing is are left alone.
 
     Returns:
         (B, 3, H, W) float32, meant for [-1, 1].
@@ -90,6 +91,9 @@ def blend_seams(found: Match, levels: list[Level], config: GeneratorConfig) -> T
     blended = []
     for index in range(len(found.copied)):
         one = slice(index, index + 1)
+        if not share[one].any():
+            blended.append(found.copied[one])
+            continue
         full, half = (
             PatchLevel(Level(level.average[one], level.share[one]), config.patch_size) for level in levels[:2]
         )

@@ -309,7 +309,7 @@ def test_no_seam_along_the_border() -> None:
     nothing = torch.zeros(1, 1, 256, 256)
 
     found = Match(copied, torch.zeros_like(copied), nothing, nothing, source)
-    blended = blend_seams(found, known_pyramid(slope, 1 - mask), CONFIG)
+    blended = blend_seams(found, known_pyramid(slope, 1 - mask), mask, CONFIG)
 
     assert (copied - slope).abs().max() > 0.12
     torch.testing.assert_close(blended, slope, rtol=0, atol=0.02)

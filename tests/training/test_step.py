@@ -181,7 +181,7 @@ def test_diversity_tells_truth_from_collapse(batch: Batch) -> None:
     truth, flat = diversity(batch.image, batch), diversity(torch.full_like(batch.image, 0.3), batch)
 
     assert [value.item() for value in truth.values()] == pytest.approx([1, 1])
-    assert [value.item() for value in flat.values()] == pytest.approx([0, 0], abs=1e-5)
+    assert [value.item() for value in flat.values()] == pytest.approx([0, 0], abs=1e-4)
 
 
 def test_gradients_are_clipped(configure: Configure, batch: Batch) -> None:
