@@ -34,7 +34,8 @@ def test_two_processes_fit_together(configure: Callable[..., TrainConfig], tmp_p
     config = configure(total_samples=24)
     save_config(tmp_path / "given.json", config)
 
-    torchrun("-m", "training", "fit", "--config", str(tmp_path / "given.json"))
+    # Without the two dashes torchrun takes --run for one of its own options.
+    torchrun("-m", "--", "training", "fit", "--config", str(tmp_path / "given.json"), "--run", config.run)
 
     values = read_state(Path(config.run) / "state.pt")
     assert (values["samples"], values["step"]) == (24, 6)
