@@ -1,26 +1,40 @@
-"""What the C library's allocator keeps for later."""
+"""What the C library's allocator keeps, and for how long."""
 
 import ctypes
 import os
 import sys
-
-ARENAS = 2
-"""glibc gives threads memory from up to 8 arenas a core, each of which keeps what it was once asked for."""
-
-_M_ARENA_MAX = -8
-"""As in glibc's malloc.h."""
+from typing import NamedTuple
 
 
-def bound_arenas() -> bool:
-    """Let all threads share `ARENAS` arenas, unless the environment says how many (MALLOC_ARENA_MAX).
+class Option(NamedTuple):
+    """number: what glibc's malloc.h calls it by; variable: of the environment, which overrules `value`."""
 
-    To be called before there are threads, which keep the arena that they have. Returns whether it was done:
-    other allocators than glibc's have no arenas, or bound them themselves.
+    number: int
+    variable: str
+    value: int
+
+
+OPTIONS = (
+    # glibc gives threads memory from up to 8 arenas a core, each of which keeps what it was once asked for.
+    Option(-8, "MALLOC_ARENA_MAX", 1),
+    # An inference needs the same blocks of some megabytes again and again. Given back after each use, they
+    # come back as pages that the kernel has to find and clear first, which took a tenth of a request's time.
+    Option(-3, "MALLOC_MMAP_THRESHOLD_", 32 * 2**20),
+    Option(-1, "MALLOC_TRIM_THRESHOLD_", 256 * 2**20),
+)
+
+
+def settle_allocator() -> list[str]:
+    """Set `OPTIONS`, unless the environment does.
+
+    To be called before there are threads, which keep the arena that they have. Returns the variables of those
+    that were set: other allocators than glibc's know none of them.
     """
-    if sys.platform != "linux" or "MALLOC_ARENA_MAX" in os.environ:
-        return False
+    if sys.platform != "linux":
+        return []
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except AttributeError:
-        return False
-    return bool(mallopt(_M_ARENA_MAX, ARENAS))
+        return []
+    wanted = [option for option in OPTIONS if option.variable not in os.environ]
+    return [option.variable for option in wanted if mallopt(option.number, option.value)]

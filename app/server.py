@@ -13,7 +13,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from app import logs
-from app.allocator import bound_arenas
+from app.allocator import settle_allocator
 from app.connections import BoundedConnection
 from app.lifecycle import Lifecycle
 from app.main import create_app, load_inpainter
@@ -78,7 +78,7 @@ def serve(**options: object) -> None:
     signal.signal(signal.SIGTERM, _exit_cleanly)
     signal.signal(signal.SIGINT, _exit_cleanly)
     settings = _read_settings(options)
-    bound_arenas()
+    settle_allocator()
     logs.configure(settings.log_level, settings.log_format)
     lifecycle = Lifecycle(settings.drain_seconds, settings.grace_seconds)
     reload_wanted = asyncio.Event()

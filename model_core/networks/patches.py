@@ -152,7 +152,10 @@ class PatchLevel:
     def mean_around(self, distance: Tensor) -> Tensor:
         """(1, 1, h, w): the mean of the distances of what was matched around each pixel, 0 if nothing was."""
         side = 2 * MISFIT_REACH + 1
-        total = F.avg_pool2d(torch.cat([distance * self.matched, self.matched]), side, 1, MISFIT_REACH)
+        rows = F.avg_pool2d(
+            torch.cat([distance * self.matched, self.matched]), (side, 1), 1, (MISFIT_REACH, 0)
+        )
+        total = F.avg_pool2d(rows, (1, side), 1, (0, MISFIT_REACH))
         return total[:1] / total[1:].clamp_min(1e-12)
 
     def vote(self, guess: Tensor, field: Tensor) -> Tensor:

@@ -1,19 +1,19 @@
-"""The arenas of glibc's allocator."""
+"""What glibc's allocator is told."""
 
+import json
 import os
 import platform
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
-from app.allocator import ARENAS
+MEASURE = """
+import ctypes, json, re, sys, tempfile, threading
+from app.allocator import settle_allocator
 
-COUNT_ARENAS = """
-import ctypes, sys, tempfile, threading
-from app.allocator import bound_arenas
-
-done = bound_arenas() if sys.argv[1] == "bound" else None
+settled = settle_allocator() if sys.argv[1] == "settled" else []
 libc = ctypes.CDLL(None)
 libc.fopen.restype = libc.malloc.restype = ctypes.c_void_p
 everyone = threading.Barrier(8)
@@ -29,36 +29,48 @@ for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
+libc.malloc(ctypes.c_size_t(8 * 2**20))
 with tempfile.NamedTemporaryFile() as told:
     file = ctypes.c_void_p(libc.fopen(told.name.encode(), b"w"))
     libc.malloc_info(0, file)
     libc.fclose(file)
-    print(done, told.read().count(b"<heap nr="))
+    text = told.read().decode()
+mapped = re.findall(r'type="mmap" count="(\\d+)"', text)[-1]
+print(json.dumps({"settled": settled, "arenas": text.count("<heap nr="), "mapped": int(mapped)}))
 """
 
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these options")
 
-def count_arenas(how: str, **environment: str) -> tuple[str, int]:
-    """What `bound_arenas` returned, and how many arenas eight threads then share."""
-    others = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+
+def measure(how: str, **environment: str) -> dict[str, Any]:
+    """What was settled, how many arenas eight threads then share, and how many blocks are mapped by themselves
+    when one of 8 MB is asked for.
+    """
+    others = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     answer = subprocess.run(
-        [sys.executable, "-c", COUNT_ARENAS, how],
+        [sys.executable, "-c", MEASURE, how],
         env=others | environment,
         capture_output=True,
         text=True,
         check=True,
     )
-    done, count = answer.stdout.split()
-    return done, int(count)
+    result: dict[str, Any] = json.loads(answer.stdout)
+    return result
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has arenas")
-def test_threads_share_arenas() -> None:
-    assert count_arenas("unbound")[1] > ARENAS + 1
-    assert count_arenas("bound") == ("True", ARENAS)
+def test_threads_share_an_arena_that_keeps_blocks_of_megabytes() -> None:
+    left, settled = measure("left"), measure("settled")
+
+    assert left["arenas"] > 3
+    assert left["mapped"] > 0
+    assert settled["arenas"] == 1
+    assert settled["mapped"] == 0
+    assert len(settled["settled"]) == 3
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has arenas")
 def test_the_environment_goes_first() -> None:
-    done, count = count_arenas("bound", MALLOC_ARENA_MAX="4")
-    assert done == "False"
-    assert ARENAS < count <= 4
+    done = measure("settled", MALLOC_ARENA_MAX="4", MALLOC_MMAP_THRESHOLD_="65536")
+
+    assert done["settled"] == ["MALLOC_TRIM_THRESHOLD_"]
+    assert 1 < done["arenas"] <= 4
+    assert done["mapped"] > 0
