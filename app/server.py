@@ -13,12 +13,12 @@ import uvicorn
 from pydantic import ValidationError
 
 from app import logs
-from app.allocator import settle_allocator
 from app.connections import BoundedConnection
 from app.lifecycle import Lifecycle
 from app.main import create_app, load_inpainter
 from app.settings import Settings
 from model_core import devices
+from model_core.allocator import settle_allocator
 from model_core.errors import ModelCoreError
 
 logger = logging.getLogger(__name__)

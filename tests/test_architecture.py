@@ -22,6 +22,7 @@ FORBIDDEN = {
 # What each part of model_core may import of model_core: only parts before it.
 ORDER = [
     "errors",
+    "allocator",
     "config",
     "networks",
     "checkpoint",
@@ -32,7 +33,7 @@ ORDER = [
     "predictor",
     "inpainter",
 ]
-INDEPENDENT = {"devices", "pictures", "geometry"}
+INDEPENDENT = {"allocator", "devices", "pictures", "geometry"}
 
 
 def imported_modules(source: str, package: str = "") -> Iterator[str]:

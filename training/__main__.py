@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from model_core.allocator import settle_allocator
 from model_core.checkpoint import load_checkpoint
 from model_core.devices import choose_device, choose_precision
 from model_core.errors import ModelCoreError
@@ -60,6 +61,7 @@ def run_fit(options: argparse.Namespace) -> int:
     if options.dry_run:
         print(json.dumps(config.to_dict(), indent=2))
         return 0
+    settle_allocator()
     return fit(config)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 MEASURE = """
 import ctypes, json, re, sys, tempfile, threading
-from app.allocator import settle_allocator
+from model_core.allocator import settle_allocator
 
 settled = settle_allocator() if sys.argv[1] == "settled" else []
 libc = ctypes.CDLL(None)
