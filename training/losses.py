@@ -60,7 +60,7 @@ def _colours(picture: Tensor) -> Tensor:
 
 def _excess(inpainted: Tensor, copied: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     with torch.no_grad():
-        hole, inside = (part[..., ::DETAIL_STEP, ::DETAIL_STEP] for part in (mask, surrounded(mask)))
+        hole, inside = (F.avg_pool2d(part, DETAIL_STEP) for part in (mask, surrounded(mask)))
         suggested = _detail(copied)
         allowed = torch.lerp(torch.maximum(suggested, _detail(truth)), suggested, inside)
     return weighted_mean(F.relu(_detail(inpainted) - allowed), hole)
@@ -74,6 +74,8 @@ def surrounded(mask: Tensor) -> Tensor:
 
 def _detail(planes: Tensor) -> Tensor:
     """The standard deviation over 9x9 pixels, around every fourth one."""
+    # Around zero, the mean of the squares is exact enough to take the square of the mean from it.
+    planes = planes - planes.mean((2, 3), keepdim=True)
     mean, square = (_box_mean(part, DETAIL_STEP) for part in (planes, planes.square()))
     # The small constant keeps the root's gradient finite.
     return ((square - mean.square()).clamp_min(0) + 1e-6).sqrt()

@@ -41,7 +41,10 @@ def sources_of_pieces(distance: Tensor, targets: Tensor, sources: Tensor, image:
     offsets = _promising_offsets(targets, sources[distance.argmin(1)], size)
     cost = _costs(distance, targets, sources, offsets, size)
     few = _few(cost)
-    return _place_seams(cost[:, few], offsets[:, few], targets, image)
+    cost = cost[:, few]
+    # No seam is worth a source that there is not.
+    cost = cost.masked_fill(cost > distance.amax(1, keepdim=True), torch.inf)
+    return _place_seams(cost, offsets[:, few], targets, image)
 
 
 def _promising_offsets(targets: Tensor, best: Tensor, size: tuple[int, int]) -> Tensor:

@@ -13,9 +13,11 @@ from torch.nn import functional as F
 
 from model_core.networks.pyramid import doubled
 
-# Where the colours on both sides differ by more than this, a seam is rather left as an edge: a coast must not
-# turn the sea beside it brown.
+# A seam whose sides differ by this (root mean square over the colours) is corrected by half, a larger one is
+# left as an edge: a coast must not turn the sea beside it brown.
 EDGE = 0.65
+# How sharply the one is told from the other.
+EDGE_EXPONENT = 8
 # After three steps, what is left of the seams is a few hundredths.
 STEPS = 3
 SWEEPS = 2
@@ -41,7 +43,7 @@ def seam_correction(image: Tensor, known: Tensor, field: Tensor) -> Tensor:
     correction, direction, change = (torch.zeros_like(left) for _ in range(3))
     length, promise = (torch.zeros_like(left[..., :1, :1]) for _ in range(2))
     for _ in range(STEPS):
-        proposal = _cycle(torch.zeros_like(left), left, hole)
+        proposal = _cycle(left, hole)
         again = _ratio(-length * _inner(proposal, change), promise)
         direction, promise = proposal + again * direction, _inner(proposal, left)
         change = _laplacian(direction, hole)
@@ -84,22 +86,22 @@ def _divergence(image: Tensor, known: Tensor, field: Tensor) -> Tensor:
         backward = (recalled[:, 3:] * this[:, 3:], this[:, :3] - recalled[:, :3])
         weight = forward[0] + backward[0]
         step = (forward[0] * forward[1] + backward[0] * backward[1]) / weight.clamp_min(1)
-        step /= 1 + (step.square().mean(1, keepdim=True) / EDGE**2) ** 4
+        step /= 1 + (step.square().mean(1, keepdim=True).sqrt() / EDGE) ** EDGE_EXPONENT
         total.narrow(axis, 0, size).add_(step)
         total.narrow(axis, 1, size).sub_(step)
     return total
 
 
-def _cycle(correction: Tensor, divergence: Tensor, hole: Tensor) -> Tensor:
-    """One V-cycle: sweep, correct at half of the resolution, sweep."""
-    degree = _degree(hole)
+def _cycle(divergence: Tensor, hole: Tensor) -> Tensor:
+    """One V-cycle from nothing: sweep, correct at half of the resolution, sweep."""
+    correction, degree = torch.zeros_like(divergence), _degree(hole)
     height, width = hole.shape[-2:]
     inner = F.avg_pool2d(hole, 2).floor() if height % 2 == 0 and width % 2 == 0 else hole[..., :0, :0]
     if not inner.any():
         return _sweep(correction, divergence, hole, degree, COARSEST_SWEEPS)
     correction = _sweep(correction, divergence, hole, degree, SWEEPS)
     left = (divergence - _laplacian(correction, hole)) * hole
-    coarse = _cycle(torch.zeros_like(left[..., ::2, ::2]), 4 * F.avg_pool2d(left, 2) * inner, inner)
+    coarse = _cycle(4 * F.avg_pool2d(left, 2) * inner, inner)
     return _sweep(correction + doubled(coarse) * hole, divergence, hole, degree, SWEEPS)
 
 

@@ -51,7 +51,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only 
 
 def measure(how: str, **environment: str) -> dict[str, Any]:
     """What was settled, how many arenas eight threads share, and whether a block of 8 MB is mapped alone."""
-    others = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    others = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     answer = subprocess.run(
         [sys.executable, "-c", MEASURE, how],
         env=others | environment,
@@ -79,3 +79,10 @@ def test_the_environment_goes_first() -> None:
     assert done["settled"] == ["MALLOC_TRIM_THRESHOLD_"]
     assert 1 < done["arenas"] <= 4
     assert done["mapped"] == 1
+
+
+def test_so_do_tunables() -> None:
+    done = measure("settled", GLIBC_TUNABLES="glibc.malloc.arena_max=4:glibc.malloc.trim_threshold=65536")
+
+    assert done["settled"] == ["MALLOC_MMAP_THRESHOLD_"]
+    assert 1 < done["arenas"] <= 4

@@ -281,7 +281,7 @@ def test_seams_between_pieces_vanish() -> None:
 
 
 def test_edges_are_no_seams() -> None:
-    """What is copied beside something altogether different keeps its colours, but for a fifth."""
+    """What is copied beside something altogether different keeps its colours."""
     rows, columns = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
     coast = torch.where(columns < 64, -0.8, 0.8).expand(1, 3, 128, 128)
     known = 1 - square_hole(128, 44, 84)
@@ -289,8 +289,7 @@ def test_edges_are_no_seams() -> None:
 
     correction = seam_correction(coast * known, known, sea)
 
-    assert correction[..., 44:84, 44:60].mean() < 0.2 * 1.6
-    assert correction[..., 44:84, 44:60].mean() > 0
+    assert correction[..., 44:84, 44:84].abs().max() < 0.02
 
 
 def test_seams_where_nothing_is_known() -> None:

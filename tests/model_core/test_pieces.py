@@ -61,6 +61,26 @@ def test_not_another_piece_where_it_does_not_pay() -> None:
     assert len((sources_of_pieces(distance, targets, sources, PLAIN) - targets).unique()) == 1
 
 
+def test_pieces_meet_where_they_look_alike() -> None:
+    """Of columns 6 to 9 of a row the first is best copied from the left and the last from the right. The
+    others would do either way, but both pieces look alike in columns 6 and 7 only.
+    """
+    pixels = torch.arange(SIZE[0] * SIZE[1])
+    column, inside = pixels % SIZE[1], (pixels >= 6) & (pixels <= 9)
+    targets, sources = inside.nonzero()[:, 0], (~inside).nonzero()[:, 0]
+    image = PLAIN.clone()
+    image[..., 14:] = 1
+    down, across = displacement(targets, sources)
+    place = column[targets][:, None]
+    distance = torch.full_like(down, 10, dtype=torch.float32)
+    distance[(down == 0) & (across == -6) & (place != 9)] = 0
+    distance[(down == 0) & (across == 6) & (place != 6)] = 0
+
+    offsets = sources_of_pieces(distance, targets, sources, image) - targets
+
+    assert (offsets == torch.where(place[:, 0] == 6, -6, 6)).all()
+
+
 def test_sources_are_among_those_allowed() -> None:
     """Neither beyond the edges nor in the hole, whatever the distances."""
     for seed in range(50):
@@ -69,5 +89,5 @@ def test_sources_are_among_those_allowed() -> None:
         count = int(torch.randint(1, len(pixels), ()))
         targets, sources = pixels[:count].sort()[0], pixels[count:].sort()[0]
         distance = torch.rand(len(targets), len(sources)) * 10 ** float(torch.randint(-4, 3, ()))
-        chosen = sources_of_pieces(distance, targets, sources, PLAIN)
+        chosen = sources_of_pieces(distance, targets, sources, torch.rand(1, 3, *SIZE) * 2 - 1)
         assert torch.isin(chosen, sources).all()
