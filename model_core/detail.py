@@ -43,7 +43,8 @@ class Residuals:
             codec: of the crop's mode.
             small: (h, w, 3) float32 in [0, 1], the reduced crop with its hole filled.
             small_hole: bool (h, w).
-            source: (2, h, w) int32, row and column of the small pixel that each one was copied from.
+            source: (2, h, w) int32, row and column of the small pixel that each one was copied from, as in
+                `FilledCrop`.
         """
         self._pixels, self._hole, self._codec, self._source = pixels, hole, codec, source
         reduced = Image.fromarray(np.rint(small * 255).astype(np.uint8))
@@ -56,9 +57,12 @@ class Residuals:
         """(N, 3) float32: what to add to the enlarged fill at N pixels of the crop; 0 where none is known."""
         height, width = self._hole.shape
         cells = self._cells(rows, columns)
-        down, across = height / self._usable.shape[0], width / self._usable.shape[1]
-        from_rows = rows + np.rint((self._source[0][cells] - cells[0]) * down).astype(np.int64)
-        from_columns = columns + np.rint((self._source[1][cells] - cells[1]) * across).astype(np.int64)
+        small_height, small_width = self._usable.shape
+        down, across = height / small_height, width / small_width
+        small_rows = geometry.unpad_indices(self._source[0][cells], small_height)
+        small_columns = geometry.unpad_indices(self._source[1][cells], small_width)
+        from_rows = rows + np.rint((small_rows - cells[0]) * down).astype(np.int64)
+        from_columns = columns + np.rint((small_columns - cells[1]) * across).astype(np.int64)
         sources = from_rows.clip(0, height - 1), from_columns.clip(0, width - 1)
         usable = self._usable[self._cells(*sources)] & ~self._hole[sources]
         smooth = self._smooth[sources].astype(np.float32) / np.float32(255)

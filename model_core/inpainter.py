@@ -144,12 +144,14 @@ class Inpainter:
             lambda start, end: codec.to_rgb(pixels[start:end]), hole, size
         )
         fill = predict(rgb, small_hole)
-        if not np.isfinite(fill.colours).all():
+        filled = fill.colours[small_hole]
+        if not np.isfinite(filled).all():
             raise InferenceError(
                 f"the generator computed values that are not finite for a {size[0]} x {size[1]} crop "
                 f"(height x width) in {self.precision_name}"
             )
-        small = np.where(small_hole[..., None], fill.colours.clip(0, 1), rgb)
+        small = rgb.copy()
+        small[small_hole] = filled.clip(0, 1)
         reduced = size != region.crop.size
         residuals = Residuals(pixels, hole, codec, small, small_hole, fill.source) if reduced else None
         for band in geometry.bands(region.core.inside(region.crop), BAND_ROWS):

@@ -20,7 +20,8 @@ class FilledCrop(NamedTuple):
 
     Attributes:
         colours: (h, w, 3) float32, meant for [0, 1]; only what lies in the hole is meant to be used.
-        source: (2, h, w) int32, row and column of the pixel that each pixel of the hole was copied from.
+        source: (2, h, w) int32, row and column of the pixel that each pixel of the hole was copied from, in the
+            padded crop (see `geometry.unpad_indices`).
     """
 
     colours: FloatArray
@@ -62,9 +63,4 @@ class Predictor:
         # [-1, 1] -> [0, 1]
         colours = fill.prediction.float().add(1).div(2)[..., :height, :width].permute(0, 2, 3, 1).cpu()
         sources = fill.source[..., :height, :width].to(torch.int32).cpu().numpy()
-        rows, columns = (
-            geometry.unpad_indices(sources[:, 0], height),
-            geometry.unpad_indices(sources[:, 1], width),
-        )
-        sources = np.stack([rows, columns], axis=1)
         return [FilledCrop(*parts) for parts in zip(colours.numpy(), sources, strict=True)]

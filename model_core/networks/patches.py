@@ -24,7 +24,7 @@ ROW_COST = 0.1
 COLUMN_COST = 0.03
 # A patch beside the source is taken in its stead only if its distance is below this share of the source's:
 # what was found together stays together, unless it pays.
-STEP_GAIN = 0.8
+STEP_GAIN = 0.5
 # The mean squared difference of a rounding to 8 bits and back, which is nothing to go by.
 ROUNDING = 1e-4
 # How far around a pixel the misfit of what was copied is averaged, in pixels of 1/8 scale.

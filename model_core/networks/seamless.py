@@ -25,6 +25,8 @@ SWEEPS = 2
 DAMPING = 0.8
 # Where the grid cannot be halved any more, sweeps alone go on.
 COARSEST_SWEEPS = 16
+# The part of the picture that is computed begins and ends at multiples of this, so that it can be halved.
+ALIGNMENT = 32
 
 
 def seam_correction(image: Tensor, known: Tensor, field: Tensor) -> Tensor:
@@ -39,7 +41,22 @@ def seam_correction(image: Tensor, known: Tensor, field: Tensor) -> Tensor:
         (1, 3, H, W) float32, 0 outside the hole.
     """
     hole = 1 - known
-    left = _divergence(image * known, known, field) * hole
+    divergence = _divergence(image * known, known, field) * hole
+    window = (..., _around(hole.amax((0, 1, 3))), _around(hole.amax((0, 1, 2))))
+    correction = torch.zeros_like(divergence)
+    correction[window] = _solution(divergence[window], hole[window])
+    return correction
+
+
+def _around(occupied: Tensor) -> slice:
+    """The least part of a (N,) line, aligned, that holds all that is not 0 and a known pixel on each side."""
+    places = occupied.nonzero()[:, 0].tolist() or [0]
+    first, end = max(places[0] - 1, 0), places[-1] + 2
+    return slice(first // ALIGNMENT * ALIGNMENT, -(-end // ALIGNMENT) * ALIGNMENT)
+
+
+def _solution(left: Tensor, hole: Tensor) -> Tensor:
+    """The correction whose pixels differ from their neighbours in all by `left`, by conjugate gradients."""
     correction, direction, change = (torch.zeros_like(left) for _ in range(3))
     length, promise = (torch.zeros_like(left[..., :1, :1]) for _ in range(2))
     for _ in range(STEPS):

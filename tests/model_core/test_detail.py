@@ -40,6 +40,20 @@ def test_the_grain_of_the_source_is_returned() -> None:
     assert np.abs(found).min() > 0.05
 
 
+def test_sources_in_the_mirrored_border_are_what_they_show() -> None:
+    """The generator sees a crop that is mirrored at bottom and right."""
+    pixels, hole, small, small_hole = crop()
+    pixels[:16] = 100
+    inside = shifted(8)
+    mirrored = np.stack([2 * SMALL - 1 - inside[0], inside[1]])
+    rows, columns = np.indices((SIZE, 16)).reshape(2, -1)
+    found = [
+        Residuals(pixels, hole, RGB, small, small_hole, source).at(rows, columns + 36)
+        for source in (inside, mirrored)
+    ]
+    np.testing.assert_array_equal(*found)
+
+
 @pytest.mark.parametrize("columns", [0, 2, -4])
 def test_nothing_is_returned_where_nothing_is_known(columns: int) -> None:
     """Neither from the hole nor from so near to it that the fill would be part of it."""

@@ -264,12 +264,17 @@ def test_membrane_adds_nothing_to_what_fits() -> None:
     )
 
 
-def test_seams_between_pieces_vanish() -> None:
-    """A hole in a slope, filled with two pieces of it from elsewhere, becomes a slope again."""
+@pytest.mark.parametrize(("start", "end"), [(44, 84), (34, 64), (64, 94)])
+def test_seams_between_pieces_vanish(start: int, end: int) -> None:
+    """A hole in a slope, filled with two pieces of it from elsewhere, becomes a slope again.
+
+    Wherever it lies: only its part of the picture is computed.
+    """
     rows, columns = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
-    slope = torch.linspace(-0.2, 0.2, 128).expand(1, 3, 128, 128)
-    known = 1 - square_hole(128, 44, 84)
-    source = torch.where(rows < 60, columns - 42, columns + 42).clamp(0, 127)
+    slope = torch.linspace(-0.3, 0.3, 128).expand(1, 3, 128, 128)
+    known = 1 - square_hole(128, start, end)
+    away = end - start + 2
+    source = torch.where(rows < (start + end) // 2, columns - away, columns + away).clamp(0, 127)
     field = torch.stack([rows, source]).flatten(1)
     copied = torch.lerp(slope[..., rows, source], slope, known)
 
