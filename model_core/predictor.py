@@ -20,8 +20,8 @@ class FilledCrop(NamedTuple):
 
     Attributes:
         colours: (h, w, 3) float32, meant for [0, 1]; only what lies in the hole is meant to be used.
-        source: (2, h, w) int32, row and column of the pixel that each pixel of the hole was copied from, in the
-            padded crop (see `geometry.unpad_indices`).
+        source: (2, h, w) int32, row and column of the pixel that each pixel of the hole was copied from, in
+            the padded crop (see `geometry.unpad_indices`).
     """
 
     colours: FloatArray

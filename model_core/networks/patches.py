@@ -124,27 +124,26 @@ class PatchLevel:
         distances = guess.new_zeros(self.size[0] * self.size[1])
         side, width = self.patch_size, self.size[1]
         windows, patches = _windows(self.image, side + 3, side // 2 + 1), _windows(guess, side + 1, side // 2)
-        preference = guess.new_ones(9, 1)
+        preference = guess.new_ones(9, 1, 1, 1)
         preference[4] = STEP_GAIN
+        down = torch.arange(2, device=guess.device)[:, None, None]
+        right = down.transpose(0, 1)
         blocks = F.max_pool2d(self.matched, 2).flatten().nonzero()[:, 0]
         for chunk in torch.split(blocks, CHUNK):
             row, column = 2 * (chunk // (width // 2)), 2 * (chunk % (width // 2))
             source = field[:, row * width + column]
             window, patch = windows[source[0], source[1]], patches[row, column]
-            distance = _block_distances(_last(window), _last(patch), side)  # (9, 2, 2, N)
-            for down in range(2):
-                for right in range(2):
-                    target = (row + down) * width + column + right
-                    candidates = self._neighbours(source[0] + down, source[1] + right)
-                    penalised = distance[:, down, right] + self.penalty[candidates]
-                    best = ((penalised + ROUNDING) * preference).argmin(0, keepdim=True)
-                    distances[target] = penalised.gather(0, best)[0]
-                    field[:, target] = self._field(candidates.gather(0, best)[0])
+            target = (row + down) * width + column + right  # (2, 2, N), as what follows
+            candidates = self._neighbours(source[0] + down, source[1] + right)
+            distance = _block_distances(_last(window), _last(patch), side) + self.penalty[candidates]
+            best = ((distance + ROUNDING) * preference).argmin(0, keepdim=True)
+            distances[target] = distance.gather(0, best)[0]
+            field[:, target] = self._field(candidates.gather(0, best)[0])
         return field, distances.clamp(max=4).view(1, 1, *self.size)
 
     def _neighbours(self, row: Tensor, column: Tensor) -> Tensor:
-        """(9, N): the pixels (N,) and those around them, in reading order; at the edges, the nearest ones."""
-        step = torch.arange(-1, 2, device=row.device)[:, None]
+        """(9, ...): pixels (...) and those around them, in reading order; at the edges, the nearest ones."""
+        step = torch.arange(-1, 2, device=row.device).view(3, *[1] * row.dim())
         rows = (row + step).clamp(0, self.size[0] - 1)
         columns = (column + step).clamp(0, self.size[1] - 1)
         return (rows[:, None] * self.size[1] + columns).flatten(0, 1)
@@ -223,14 +222,11 @@ def _block_distances(window: Tensor, patch: Tensor, side: int) -> Tensor:
     Returns:
         (9, 2, 2, N): by shift of the source in reading order, by row and column in the block, by block.
     """
-    found = []
-    for down in range(3):
-        for right in range(3):
-            shifted = window[:, down : down + side + 1, right : right + side + 1]
-            squares = (shifted - patch).square_().sum(0)
-            rows = torch.stack([squares[:side].sum(0), squares[1:].sum(0)])
-            found.append(torch.stack([rows[:, :side].sum(1), rows[:, 1:].sum(1)], 1))
-    return torch.stack(found) / (3 * side * side)
+    shifted = window.unfold(1, side + 1, 1).unfold(2, side + 1, 1).permute(0, 1, 2, 4, 5, 3)
+    squares = (shifted - patch[:, None, None]).square_().sum(0)  # (3, 3, side + 1, side + 1, N)
+    rows = torch.stack([squares[:, :, :side].sum(2), squares[:, :, 1:].sum(2)], 2)
+    found = torch.stack([rows[:, :, :, :side].sum(3), rows[:, :, :, 1:].sum(3)], 3)
+    return found.flatten(0, 1) / (3 * side * side)
 
 
 def _spread(mask: Tensor, reach: int) -> Tensor:
