@@ -25,10 +25,12 @@ class Settings(BaseSettings):
         default_factory=bundled_path, description="Checkpoint file (safetensors); by default the bundled one."
     )
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = Field(
-        default="auto", description="Where the model runs: auto, cpu, mps, cuda or cuda:N."
+        default="auto",
+        description="Where it runs: auto (all GPUs, or else the CPU), cpu, mps, cuda (the first) or cuda:N.",
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto", description="Arithmetic of the model: auto takes the fastest safe one of the device."
+        default="auto",
+        description="fp32, bf16, fp16 (GPU only), or auto: the fastest safe arithmetic of the device.",
     )
     threads: PositiveInt | None = Field(
         default=None, description="CPU threads of one inference; by default as many as there are cores."
@@ -108,7 +110,8 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65_535, description="TCP port to listen on.")
     page: bool = Field(default=True, description="Whether GET / is the page to paint on; else it is a 404.")
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
-        default="info", description="Least severe messages that are logged to stderr."
+        default="info",
+        description="Least severe messages logged to stderr: debug, info, warning, error or critical.",
     )
     log_format: Literal["json", "text"] = Field(
         default="json", description="How log lines are written: json for machines, text for people."
