@@ -17,6 +17,7 @@ from app.folders import Failure, FillOptions, Job, Report, fill_all, fill_file, 
 from app.images import OUTPUT_SUFFIXES, output_format_of
 from app.main import load_inpainter
 from app.settings import Settings
+from model_core.allocator import settle_allocator
 from model_core.checkpoint import bundled_path, load_checkpoint
 from model_core.errors import ModelCoreError
 
@@ -130,6 +131,7 @@ def _at_once(settings: Settings) -> int:
 
 @contextmanager
 def _engine(settings: Settings) -> Iterator[Engine]:
+    settle_allocator()
     engine = Engine(load_inpainter(settings), settings)
     try:
         yield engine

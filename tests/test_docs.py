@@ -1,5 +1,6 @@
 """The documents and the files around the code say what the code does."""
 
+import hashlib
 import re
 import shlex
 import tomllib
@@ -11,6 +12,7 @@ import pytest
 from app.main import create_app
 from app.problems import INVALID_FIELD, KINDS, Kind
 from app.settings import Settings
+from model_core.checkpoint import bundled_path, load_checkpoint
 from training.__main__ import build_parser, resolve_config
 
 ROOT = Path(__file__).parent.parent
@@ -108,6 +110,23 @@ def test_readme_lists_every_module():
 
     assert modules <= named
     assert {path for path in named if not (ROOT / path).exists()} == set()
+
+
+def test_the_model_card_is_of_the_bundled_checkpoint():
+    """Its size, its parameters and its digest are those of the file beside it."""
+    path = bundled_path()
+    card = (path.parent / "MODEL_CARD.md").read_text()
+    content = path.read_bytes()
+    loaded = load_checkpoint(path)
+    parameters = sum(parameter.numel() for parameter in loaded.generator.parameters())
+
+    assert f"{len(content) / 1e6:.1f} MB, {parameters:,} parameters" in card
+    assert hashlib.sha256(content).hexdigest()[:16] in card
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_no_document_waits_for_a_figure(document: Path):
+    assert not re.search(r"\{\{[A-Z]+\}\}", document.read_text())
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

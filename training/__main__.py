@@ -27,6 +27,7 @@ from training.state import FILE_NAME, averaged_generator
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the process's exit status, 2 for what the user can put right."""
     options = build_parser().parse_args(arguments)
+    settle_allocator()
     try:
         status: int = options.command(options)
     except (TrainingError, ModelCoreError) as error:
@@ -61,7 +62,6 @@ def run_fit(options: argparse.Namespace) -> int:
     if options.dry_run:
         print(json.dumps(config.to_dict(), indent=2))
         return 0
-    settle_allocator()
     return fit(config)
 
 

@@ -20,8 +20,6 @@ SEAM_COST = 0.002
 SEAM_WEIGHT = 0.3
 # Rounds in which every other pixel may join a neighbour's piece.
 ROUNDS = 4
-# A source beyond the edges, or with holes in its patch, is worse than the worst by more than a piece costs.
-IMPOSSIBLE = 2 * PIECE_COST
 
 
 def sources_of_pieces(distance: Tensor, targets: Tensor, sources: Tensor, image: Tensor) -> Tensor:
@@ -64,15 +62,21 @@ def _costs(
     distance: Tensor, targets: Tensor, sources: Tensor, offsets: Tensor, size: tuple[int, int]
 ) -> Tensor:
     """(N, K): how badly each offset suits each target."""
-    height, width = size
-    place = torch.full((height * width,), -1, device=sources.device)
+    place = torch.full((size[0] * size[1],), -1, device=sources.device)
     place[sources] = torch.arange(len(sources), device=sources.device)
-    row = (targets // width)[:, None] + offsets[0]
-    column = (targets % width)[:, None] + offsets[1]
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    source = torch.where(inside, place[row.clamp(0, height - 1) * width + column.clamp(0, width - 1)], -1)
-    worst = distance.amax(1, keepdim=True) + IMPOSSIBLE
+    pixels, inside = _shifted(targets, offsets, size)
+    source = torch.where(inside, place[pixels], -1)
+    # One beyond the edges, or with holes in its patch, is worse than the worst by more than a piece costs.
+    worst = distance.amax(1, keepdim=True) + 2 * PIECE_COST
     return torch.where(source >= 0, distance.gather(1, source.clamp_min(0)), worst)
+
+
+def _shifted(targets: Tensor, offsets: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """(N, K): the pixel that each offset leads to, at the edges the nearest one, and whether it is inside."""
+    height, width = size
+    row, column = (targets // width)[:, None] + offsets[0], (targets % width)[:, None] + offsets[1]
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    return row.clamp(0, height - 1) * width + column.clamp(0, width - 1), inside
 
 
 def _few(cost: Tensor) -> Tensor:
@@ -100,13 +104,12 @@ def _place_seams(cost: Tensor, offsets: Tensor, targets: Tensor, image: Tensor) 
     Iterated conditional modes (Besag, "On the Statistical Analysis of Dirty Pictures", 1986) for the seams of
     Kwatra et al., "Graphcut Textures" (SIGGRAPH 2003).
     """
-    height, width = image.shape[-2:]
-    row, column = (targets // width)[:, None] + offsets[0], (targets % width)[:, None] + offsets[1]
-    source = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+    size = (image.shape[-2], image.shape[-1])
+    source, _ = _shifted(targets, offsets, size)
     copies = image[0].flatten(1).t()[source]  # (N, K, 3)
-    beside, inside = _neighbours(targets, (height, width))
+    beside, inside = _beside(targets, size)
     every = torch.arange(len(targets), device=targets.device)
-    turn = (targets // width + targets % width) % 2
+    turn = (targets // size[1] + targets % size[1]) % 2
     piece = cost.argmin(1)
     for number in range(ROUNDS):
         theirs = piece[beside]  # (N, 4)
@@ -123,7 +126,7 @@ def _place_seams(cost: Tensor, offsets: Tensor, targets: Tensor, image: Tensor) 
     return source[every, piece]
 
 
-def _neighbours(targets: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def _beside(targets: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """(N, 4), the number of the target on each side of each, and whether there is one."""
     height, width = size
     numbers = torch.full((height + 2, width + 2), -1, device=targets.device)

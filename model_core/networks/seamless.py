@@ -23,9 +23,12 @@ STEPS = 3
 SWEEPS = 2
 # The weight of a Jacobi sweep that removes what is rough fastest.
 DAMPING = 0.8
-# Where the grid cannot be halved any more, sweeps alone go on.
+# Where no more cells lie wholly in the hole, ...
 COARSEST_SWEEPS = 16
-# The part of the picture that is computed begins and ends at multiples of this, so that it can be halved.
+# ... and where the grid has an odd side, for each pixel of that, sweeps alone go on.
+ODD_SWEEPS = 4
+# The part of the picture that is computed begins and ends at multiples of this, or at the picture's edge, so
+# that it can be halved often.
 ALIGNMENT = 32
 
 
@@ -75,7 +78,7 @@ def _inner(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _ratio(one: Tensor, other: Tensor) -> Tensor:
-    """0 where both vanish, as they do at first and once nothing is left to correct."""
+    """0 where `other` vanishes, as both do at first and once nothing is left to correct."""
     return torch.where(other == 0, 0, one / other)
 
 
@@ -113,7 +116,9 @@ def _cycle(divergence: Tensor, hole: Tensor) -> Tensor:
     """One V-cycle from nothing: sweep, correct at half of the resolution, sweep."""
     correction, degree = torch.zeros_like(divergence), _degree(hole)
     height, width = hole.shape[-2:]
-    inner = F.avg_pool2d(hole, 2).floor() if height % 2 == 0 and width % 2 == 0 else hole[..., :0, :0]
+    if height % 2 or width % 2:
+        return _sweep(correction, divergence, hole, degree, ODD_SWEEPS * max(height, width))
+    inner = F.avg_pool2d(hole, 2).floor()
     if not inner.any():
         return _sweep(correction, divergence, hole, degree, COARSEST_SWEEPS)
     correction = _sweep(correction, divergence, hole, degree, SWEEPS)

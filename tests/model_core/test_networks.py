@@ -11,7 +11,7 @@ from model_core.networks.matching import Match, _enlarge_field, blend_seams, mat
 from model_core.networks.membrane import membrane
 from model_core.networks.patches import ROUNDING, STEP_GAIN, PatchLevel
 from model_core.networks.pyramid import Level, known_pyramid, push_pull
-from model_core.networks.seamless import seam_correction
+from model_core.networks.seamless import _laplacian, _solution, seam_correction
 
 CONFIG = GeneratorConfig()
 
@@ -285,6 +285,19 @@ def test_seams_between_pieces_vanish(start: int, end: int) -> None:
     assert (correction * known).abs().max() == 0
 
 
+@pytest.mark.parametrize("size", [(368, 368), (272, 384), (176, 320)])
+def test_corrections_are_found_where_the_grid_is_seldom_halved(size: tuple[int, int]) -> None:
+    """The sides of pictures at 1/2 scale are multiples of 16 and of no higher power of two."""
+    hole = torch.zeros(1, 1, *size)
+    hole[..., 20:-8, 20:-8] = 1
+    pieces = hole.expand(1, 3, *size) / 4
+    pieces[..., size[0] // 2 :, :] *= -1
+
+    found = _solution(_laplacian(pieces, hole), hole)
+
+    torch.testing.assert_close(found, pieces, rtol=0, atol=0.02)
+
+
 def test_edges_are_no_seams() -> None:
     """What is copied beside something altogether different keeps its colours."""
     rows, columns = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
@@ -375,3 +388,5 @@ def test_search_nearby_finds_the_best_of_nine_patches() -> None:
             by_step, key=lambda step: (by_step[step] + ROUNDING) * (STEP_GAIN if step == (0, 0) else 1)
         )
         assert float(distance.flatten()[pixel]) == pytest.approx(min(by_step[best], 4.0), abs=1e-5)
+        source = [int(field[0, pixel]) + best[0], int(field[1, pixel]) + best[1]]
+        assert found[:, pixel].tolist() == [min(max(source[0], 0), 23), min(max(source[1], 0), 31)]
