@@ -1,8 +1,8 @@
 """`python -m tests.bench.runtimes`: the two networks in each runtime that is installed, side by side.
 
 Matching is left out: it depends on the picture and stays in torch. Needs onnx for the exported graph, and
-openvino or onnxruntime to run it; what is not installed is skipped. CPU milliseconds, so that other programs
-disturb less.
+openvino or onnxruntime to run it, and g++ for AOTInductor; what is not installed is skipped. CPU
+milliseconds, so that other programs disturb less.
 """
 
 import argparse
@@ -11,11 +11,14 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.util import find_spec
+from shutil import which
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._inductor import aoti_compile_and_package, aoti_load_package
 
 from model_core.checkpoint import bundled_path, load_checkpoint
 from model_core.networks import Generator
@@ -46,7 +49,7 @@ def example_inputs() -> tuple[Tensor, ...]:
     return (*reduced, *(torch.rand(1, count, SIZE, SIZE) for count in channels))
 
 
-def torch_runs(networks: Networks, inputs: tuple[Tensor, ...]) -> Iterator[tuple[str, Run]]:
+def torch_runs(networks: Networks, inputs: tuple[Tensor, ...], folder: str) -> Iterator[tuple[str, Run]]:
     half = Networks(load_checkpoint(bundled_path()).generator).eval()
     half.to(torch.bfloat16).to(memory_format=torch.channels_last)
     whole = networks.to(memory_format=torch.channels_last)
@@ -54,6 +57,15 @@ def torch_runs(networks: Networks, inputs: tuple[Tensor, ...]) -> Iterator[tuple
     yield "torch, bfloat16", lambda: half(*inputs)
     compiled = torch.compile(half)
     yield "torch.compile, bfloat16", lambda: compiled(*inputs)
+    if which("g++"):
+        start = time.perf_counter()
+        package = aoti_compile_and_package(
+            torch.export.export(half, inputs), package_path=os.path.join(folder, "networks.pt2")
+        )
+        print(f"AOTInductor compiled in {time.perf_counter() - start:.0f} s, before any start")
+        # In the run, so that the first one counts the loading.
+        load = cache(lambda: aoti_load_package(package))
+        yield "AOTInductor, bfloat16", lambda: load()(*inputs)
 
 
 def exported_runs(path: str, inputs: tuple[Tensor, ...]) -> Iterator[tuple[str, Run]]:
@@ -92,7 +104,7 @@ def main() -> None:
             with warnings.catch_warnings(action="ignore"):
                 torch.onnx.export(networks, inputs, path, dynamo=False)
             runs += exported_runs(path, inputs)
-        runs += torch_runs(networks, inputs)
+        runs += torch_runs(networks, inputs, folder)
         for name, start, milliseconds in measure(runs, options.rounds):
             print(f"{name:24} {np.median(milliseconds):7.1f} ms, first call {start:6.2f} s")
 
