@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from model_core.networks.pieces import PIECE_COST, sources_of_pieces
+from model_core.networks.pieces import PIECE_COST, _place_seams, sources_of_pieces
 
 SIZE = (4, 16)
 PLAIN = torch.zeros(1, 3, *SIZE)
@@ -91,3 +91,16 @@ def test_sources_are_among_those_allowed() -> None:
         distance = torch.rand(len(targets), len(sources)) * 10 ** float(torch.randint(-4, 3, ()))
         chosen = sources_of_pieces(distance, targets, sources, torch.rand(1, 3, *SIZE) * 2 - 1)
         assert torch.isin(chosen, sources).all()
+
+
+def test_a_pixel_alone_joins_its_neighbours() -> None:
+    """Where the pieces look alike, a small gain is not worth the seam around it."""
+    rows, columns = torch.meshgrid(torch.arange(4, 9), torch.arange(12, 17), indexing="ij")
+    targets = (rows * 32 + columns).flatten()
+    offsets = torch.tensor([[0, 0], [-8, 8]])
+    cost = torch.tensor([0.01, 0.0]).repeat(len(targets), 1)
+    cost[12] = torch.tensor([0.0, 0.005])
+
+    source = _place_seams(cost, offsets, targets, torch.zeros(1, 3, 16, 32))
+
+    assert source.tolist() == (targets + 8).tolist()
