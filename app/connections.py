@@ -38,6 +38,7 @@ class BoundedConnection(H11Protocol):
         self._head_clock: asyncio.TimerHandle | None = None
         self._write_clock: asyncio.TimerHandle | None = None
 
+    # asyncio's own signature allows any transport; uvicorn's, which is overridden here, only this kind.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         # Writing is paused as long as anything is unsent, so that the write clock always knows.

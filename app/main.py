@@ -1,8 +1,8 @@
 """Puts the application together."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import metadata
 from typing import TypedDict
 
@@ -69,6 +69,34 @@ def create_app(
     reload_wanted = reload_wanted or asyncio.Event()
     metrics = Metrics(lifecycle, FILLING_PATHS)
 
+    package = metadata("inpainting-server")
+    app = FastAPI(
+        title="Inpainting server",
+        summary=package["Summary"],
+        version=package["Version"],
+        lifespan=_lifespan(settings, inpainter, metrics, reload_wanted),
+        redoc_url=None,
+        form_limits={
+            "max_files": problems.MAX_FORM_FILES,
+            "max_fields": problems.MAX_FORM_FIELDS,
+            "max_part_size": problems.MAX_FIELD_BYTES,
+        },
+    )
+    app.state.lifecycle = lifecycle
+    app.state.metrics = metrics
+    _add_routes(app, settings)
+    keys = settings.api_keys | settings.api_keys_file
+    access.describe(app.openapi(), keys)
+    problems.install(app)
+    _add_middleware(app, settings, keys, lifecycle, metrics)
+    return app
+
+
+def _lifespan(
+    settings: Settings, inpainter: Inpainter | None, metrics: Metrics, reload_wanted: asyncio.Event
+) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
+    """What is there from the first request to the last: a model that has proved itself, and its reloading."""
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         nonlocal inpainter
@@ -87,27 +115,7 @@ def create_app(
             reloading.cancel()
             await run_in_threadpool(engine.close)
 
-    package = metadata("inpainting-server")
-    app = FastAPI(
-        title="Inpainting server",
-        summary=package["Summary"],
-        version=package["Version"],
-        lifespan=lifespan,
-        redoc_url=None,
-        form_limits={
-            "max_files": problems.MAX_FORM_FILES,
-            "max_fields": problems.MAX_FORM_FIELDS,
-            "max_part_size": problems.MAX_FIELD_BYTES,
-        },
-    )
-    app.state.lifecycle = lifecycle
-    app.state.metrics = metrics
-    _add_routes(app, settings)
-    keys = settings.api_keys | settings.api_keys_file
-    access.describe(app.openapi(), keys)
-    problems.install(app)
-    _add_middleware(app, settings, keys, lifecycle, metrics)
-    return app
+    return lifespan
 
 
 def _add_routes(app: FastAPI, settings: Settings) -> None:

@@ -1,0 +1,39 @@
+"""Reduced pictures, and the smooth fill."""
+
+import torch
+from torch.nn import functional as F
+
+from model_core.networks.pyramid import Level, known_pyramid, push_pull
+
+
+def test_push_pull_keeps_known_pixels_and_range() -> None:
+    """Known pixels stay bit-equal and the others are averages: never outside the known range."""
+    image = torch.rand(1, 3, 37, 53)
+    known = (torch.rand(1, 1, 37, 53) < 0.2).float()
+    filled = push_pull(known_pyramid(image, known))[0]
+    where = known.bool().expand_as(image)
+    assert torch.equal(filled[where], image[where])
+    assert filled.min() >= image[where].min() - 1e-5
+    assert filled.max() <= image[where].max() + 1e-5
+
+
+def test_push_pull_interpolates_between_centres() -> None:
+    """Enlarging a level is bilinear, with the outermost pixels repeated."""
+    small = torch.rand(1, 3, 5, 9)
+    nothing = Level(torch.zeros(1, 3, 10, 17), torch.zeros(1, 1, 10, 17))
+
+    enlarged = push_pull([nothing, Level(small, torch.ones(1, 1, 5, 9))])[0]
+
+    expected = F.interpolate(small, scale_factor=2.0, mode="bilinear", align_corners=False)[..., :17]
+    torch.testing.assert_close(enlarged, expected)
+
+
+def test_known_pyramid_lets_nothing_bleed() -> None:
+    """A reduced pixel averages its known part only, on sides of any length."""
+    image = torch.full((1, 3, 9, 11), 0.5)
+    known = torch.ones(1, 1, 9, 11)
+    image[..., :4, :3], known[..., :4, :3] = 9.0, 0.0
+    levels = known_pyramid(image, known)
+    assert [tuple(level.share.shape[-2:]) for level in levels] == [(9, 11), (5, 6), (3, 3), (2, 2), (1, 1)]
+    assert levels[2].share[0, 0].tolist() == [[0.25, 1.0, 0.75], [1.0, 1.0, 0.75], [0.25, 0.25, 0.1875]]
+    torch.testing.assert_close(levels[2].average, torch.full((1, 3, 3, 3), 0.5))
