@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from model_core.config import GeneratorConfig
 from model_core.networks.coarse import CoarseNetwork
+from model_core.networks.masks import spread
 from model_core.networks.matching import blend_seams, match
 from model_core.networks.pyramid import Level, doubled, known_pyramid, push_pull
 from model_core.networks.refinement import RefinementNetwork
@@ -90,7 +90,7 @@ def _copied_share(eighth: Level, misfit: Tensor) -> Tensor:
     """
     depth = _depth(eighth.share)
     # In small holes the refinement knows better, and it is the small holes' whole area that is near a border.
-    large = _ramp(F.max_pool2d(depth, 13, 1, 6), LARGE_DEPTH)
+    large = _ramp(spread(depth, 6), LARGE_DEPTH)
     fitting = (1 - _ramp(misfit, FITTING_MISFIT)) * _ramp(depth, FITTING_DEPTH) * large
     share = torch.maximum(_ramp(depth, PAINTED_DEPTH), fitting)
     return doubled(doubled(doubled(share)))
@@ -106,7 +106,7 @@ def _depth(share: Tensor) -> Tensor:
     depth = torch.zeros_like(known)
     for _ in range(PAINTED_DEPTH[1] // 8):
         depth += 8 * (1 - known)
-        known = F.max_pool2d(known, 3, 1, 1)
+        known = spread(known, 1)
     return depth
 
 

@@ -112,8 +112,8 @@ def _vote_on(correction: Tensor, hole: Tensor) -> Tensor:
         correction: (1, 3, H/2, W/2) float32, 0 outside the hole.
         hole: (1, 1, H/2, W/2) float32 in {0, 1}.
     """
-    doubled_both = F.interpolate(torch.cat([correction, hole], 1), scale_factor=2.0, mode="nearest")
-    mean = F.avg_pool2d(doubled_both, VOTE_SIZE, 1, VOTE_SIZE // 2)
+    # The mean over 3x3 pixels, of which each has the correction of its block of 2x2.
+    mean = doubled(torch.cat([correction, hole], 1), neighbour=1 / VOTE_SIZE)
     # Pixels of the hole in a half-known cell have no correction of their own.
     return mean[:, :3] / mean[:, 3:].clamp_min(1e-12)
 

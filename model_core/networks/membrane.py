@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model_core.networks.pyramid import doubled, known_pyramid, push_pull
+from model_core.networks.masks import spread
+from model_core.networks.pyramid import doubled, halved, known_pyramid, push_pull
 
 # How far beyond the hole's border the surroundings of a pixel and of its source are compared.
 REACH = 1
@@ -26,11 +27,11 @@ def membrane(image: Tensor, known: Tensor, field: Tensor) -> Tensor:
         (1, 3, H, W) float32; outside the hole without meaning.
     """
     size = (image.shape[-2], image.shape[-1])
-    border = ((1 - known) * F.max_pool2d(known, 2 * REACH + 1, 1, REACH)).flatten().nonzero()[:, 0]
+    border = ((1 - known) * spread(known, REACH)).flatten().nonzero()[:, 0]
     sums = image.new_zeros(4, size[0] * size[1])
     sums[:, border] = _differences(image[0].flatten(1), known.flatten(), border, field[:, border], size)
     # The correction is smooth: half of the scale is enough.
-    cells = F.avg_pool2d(sums.view(1, 4, *size), 2)
+    cells = halved(sums.view(1, 4, *size))
     compared = (cells[:, 3:] > 0).float()
     smooth = push_pull(known_pyramid(cells[:, :3] / cells[:, 3:].clamp_min(1e-12), compared))[0]
     smooth = F.avg_pool2d(F.pad(smooth, (2, 2, 2, 2), mode="replicate"), 5, 1)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from model_core.networks.masks import spread
 from model_core.networks.pieces import sources_of_pieces
-from model_core.networks.pyramid import Level
+from model_core.networks.pyramid import Level, halved
 
 # A reduced pixel counts as known when at least this share of its area is.
 KNOWN_SHARE = 0.5
@@ -47,12 +48,12 @@ class PatchLevel:
     @functools.cached_property
     def matched(self) -> Tensor:
         """Patches around the hole's border are matched too: their votes tie the fill to what surrounds it."""
-        return _spread(self.hole, VOTE_SIZE // 2)
+        return spread(self.hole, VOTE_SIZE // 2)
 
     @functools.cached_property
     def penalty(self) -> Tensor:
         """A source with holes in its patch is a last resort, one that is itself a hole the very last."""
-        return (4 * _spread(self.hole, self.patch_size // 2) + 16 * self.hole).flatten()
+        return (4 * spread(self.hole, self.patch_size // 2) + 16 * self.hole).flatten()
 
     def compose(self, guess: Tensor) -> Tensor:
         """(1, 3, h, w): the known pixels, and `guess` in the hole."""
@@ -128,7 +129,7 @@ class PatchLevel:
         preference[4] = STEP_GAIN
         down = torch.arange(2, device=guess.device)[:, None, None]
         right = down.transpose(0, 1)
-        blocks = F.max_pool2d(self.matched, 2).flatten().nonzero()[:, 0]
+        blocks = halved(self.matched).flatten().nonzero()[:, 0]
         for chunk in torch.split(blocks, CHUNK):
             row, column = 2 * (chunk // (width // 2)), 2 * (chunk % (width // 2))
             source = field[:, row * width + column]
@@ -136,7 +137,8 @@ class PatchLevel:
             target = (row + down) * width + column + right  # (2, 2, N), as what follows
             candidates = self._neighbours(source[0] + down, source[1] + right)
             distance = _block_distances(_last(window), _last(patch), side) + self.penalty[candidates]
-            best = ((distance + ROUNDING) * preference).argmin(0, keepdim=True)
+            # Several times faster than argmin.
+            best = ((distance + ROUNDING) * preference).min(0, keepdim=True).indices
             distances[target] = distance.gather(0, best)[0]
             field[:, target] = self._field(candidates.gather(0, best)[0])
         return field, distances.clamp(max=4).view(1, 1, *self.size)
@@ -229,17 +231,12 @@ def _block_distances(window: Tensor, patch: Tensor, side: int) -> Tensor:
     return found.flatten(0, 1) / (3 * side * side)
 
 
-def _spread(mask: Tensor, reach: int) -> Tensor:
-    """Grow the ones of a (1, 1, H, W) mask by `reach` pixels in every direction."""
-    return F.max_pool2d(mask, 2 * reach + 1, 1, reach)
-
-
 def _trust(known: Tensor) -> Tensor:
     """(1, 1, H, W) in (0, 1]: 1 where known, falling with the depth inside the hole."""
     trust, inside, value = known.clone(), 1 - known, 1.0
     while value > TRUST_FLOOR:
         value *= TRUST_DECAY
-        deeper = inside - inside * _spread(1 - inside, 1)
+        deeper = inside - inside * spread(1 - inside, 1)
         trust = trust + value * (inside - deeper)
         inside = deeper
     return trust + TRUST_FLOOR * inside

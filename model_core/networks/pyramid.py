@@ -31,7 +31,7 @@ def known_pyramid(image: Tensor, known: Tensor) -> list[Level]:
     sums = torch.cat([image, known], 1)
     while max(sums.shape[-2:]) > 1:
         # What lies beyond an odd side counts as hole.
-        sums = F.avg_pool2d(F.pad(sums, (0, sums.shape[-1] % 2, 0, sums.shape[-2] % 2)), 2)
+        sums = halved(F.pad(sums, (0, sums.shape[-1] % 2, 0, sums.shape[-2] % 2)))
         share = sums[:, 3:]
         levels.append(Level(sums[:, :3] / share.clamp_min(1e-12), share))
     return levels
@@ -55,17 +55,36 @@ def push_pull(levels: list[Level]) -> list[Tensor]:
     return filled[::-1]
 
 
-def doubled(image: Tensor) -> Tensor:
-    """Enlarge (B, C, H, W) by two, bilinearly between the centres of the pixels, the outermost ones repeated.
+def halved(image: Tensor) -> Tensor:
+    """The means of blocks of 2x2 pixels: (B, C, 2H, 2W) -> (B, C, H, W).
 
-    What F.interpolate computes, but the same to the last bit however many threads compute it.
+    What F.avg_pool2d computes, which takes five times as long on the CPU.
     """
-    return _doubled(_doubled(image, 2), 3)
+    rows = image[..., ::2, :] + image[..., 1::2, :]
+    return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 
-def _doubled(image: Tensor, axis: int) -> Tensor:
-    length = image.shape[axis]
-    before = torch.cat([image.narrow(axis, 0, 1), image.narrow(axis, 0, length - 1)], axis)
-    after = torch.cat([image.narrow(axis, 1, length - 1), image.narrow(axis, length - 1, 1)], axis)
-    pairs = torch.stack([torch.lerp(image, before, 0.25), torch.lerp(image, after, 0.25)], axis + 1)
+def doubled(image: Tensor, neighbour: float = 0.25) -> Tensor:
+    """Enlarge (B, C, H, W) by two; each pixel becomes four, drawn towards the pixels beside them.
+
+    With the default, what F.interpolate computes bilinearly between the centres of the pixels, the outermost
+    ones repeated, but the same to the last bit however many threads compute it.
+
+    Args:
+        neighbour: the share of what is above or below in the result, and of what is left or right.
+    """
+    for axis in (2, 3):
+        image = _doubled(image, axis, neighbour)
+    return image
+
+
+def _doubled(image: Tensor, axis: int, neighbour: float) -> Tensor:
+    last = image.shape[axis] - 1
+    without_last, without_first = image.narrow(axis, 0, last), image.narrow(axis, 1, last)
+    pairs = image.new_empty(*image.shape[: axis + 1], 2, *image.shape[axis + 1 :])
+    before, after = pairs.unbind(axis + 1)
+    torch.lerp(without_first, without_last, neighbour, out=before.narrow(axis, 1, last))
+    torch.lerp(without_last, without_first, neighbour, out=after.narrow(axis, 0, last))
+    before.select(axis, 0).copy_(image.select(axis, 0))
+    after.select(axis, last).copy_(image.select(axis, last))
     return pairs.flatten(axis, axis + 1)

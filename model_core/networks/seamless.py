@@ -9,9 +9,8 @@ step of which begins with a multigrid cycle (Briggs, Henson and McCormick, "A Mu
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from model_core.networks.pyramid import doubled
+from model_core.networks.pyramid import doubled, halved
 
 # A seam whose sides differ by this (root mean square over the colours) is corrected by half, a larger one is
 # left as an edge: a coast must not turn the sea beside it brown.
@@ -118,12 +117,12 @@ def _cycle(divergence: Tensor, hole: Tensor) -> Tensor:
     height, width = hole.shape[-2:]
     if height % 2 or width % 2:
         return _sweep(correction, divergence, hole, degree, ODD_SWEEPS * max(height, width))
-    inner = F.avg_pool2d(hole, 2).floor()
+    inner = halved(hole).floor()
     if not inner.any():
         return _sweep(correction, divergence, hole, degree, COARSEST_SWEEPS)
     correction = _sweep(correction, divergence, hole, degree, SWEEPS)
     left = (divergence - _laplacian(correction, hole)) * hole
-    coarse = _cycle(4 * F.avg_pool2d(left, 2) * inner, inner)
+    coarse = _cycle(4 * halved(left) * inner, inner)
     return _sweep(correction + doubled(coarse) * hole, divergence, hole, degree, SWEEPS)
 
 

@@ -1,9 +1,10 @@
-"""Reduced pictures, and the smooth fill."""
+"""Reduced and enlarged pictures, and the smooth fill."""
 
+import pytest
 import torch
 from torch.nn import functional as F
 
-from model_core.networks.pyramid import Level, known_pyramid, push_pull
+from model_core.networks.pyramid import Level, doubled, halved, known_pyramid, push_pull
 
 
 def test_push_pull_keeps_known_pixels_and_range() -> None:
@@ -37,3 +38,19 @@ def test_known_pyramid_lets_nothing_bleed() -> None:
     assert [tuple(level.share.shape[-2:]) for level in levels] == [(9, 11), (5, 6), (3, 3), (2, 2), (1, 1)]
     assert levels[2].share[0, 0].tolist() == [[0.25, 1.0, 0.75], [1.0, 1.0, 0.75], [0.25, 0.25, 0.1875]]
     torch.testing.assert_close(levels[2].average, torch.full((1, 3, 3, 3), 0.5))
+
+
+def test_halved_is_the_mean_of_blocks() -> None:
+    """As pooling computes it."""
+    image = torch.rand(2, 3, 10, 14)
+    torch.testing.assert_close(halved(image), F.avg_pool2d(image, 2))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (5, 9), (16, 32)])
+def test_doubled_draws_pixels_towards_their_neighbours(size: tuple[int, int]) -> None:
+    """By a quarter, bilinearly; by a third, the mean over 3x3 pixels of the picture of larger pixels."""
+    image = torch.rand(2, 3, *size)
+    bilinear = F.interpolate(image, scale_factor=2.0, mode="bilinear", align_corners=False)
+    larger = F.pad(F.interpolate(image, scale_factor=2.0, mode="nearest"), (1, 1, 1, 1), mode="replicate")
+    torch.testing.assert_close(doubled(image), bilinear)
+    torch.testing.assert_close(doubled(image, neighbour=1 / 3), F.avg_pool2d(larger, 3, 1))
