@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -16,7 +17,7 @@ from app import logs
 from app.connections import BoundedConnection
 from app.lifecycle import Lifecycle
 from app.main import create_app, load_inpainter
-from app.settings import Settings
+from app.settings import PREFIX, Settings, unknown_variables
 from model_core import devices
 from model_core.allocator import settle_allocator
 from model_core.errors import ModelCoreError
@@ -78,8 +79,12 @@ def serve(**options: object) -> None:
     signal.signal(signal.SIGTERM, _exit_cleanly)
     signal.signal(signal.SIGINT, _exit_cleanly)
     settings = _read_settings(options)
-    settle_allocator()
+    settled = settle_allocator()
     logs.configure(settings.log_level, settings.log_format)
+    logger.debug("The allocator was told %s.", ", ".join(settled) or "nothing")
+    for name, meant in unknown_variables(os.environ).items():
+        hint = f"; did you mean {meant}?" if meant else "."
+        logger.warning("The variable %s is no setting and has no effect%s", name, hint)
     lifecycle = Lifecycle(settings.drain_seconds, settings.grace_seconds)
     reload_wanted = asyncio.Event()
     if hasattr(signal, "SIGHUP"):
@@ -111,7 +116,7 @@ def _read_settings(options: Mapping[str, Any]) -> Settings:
         return Settings(**options)
     except ValidationError as error:
         wrong = "; ".join(
-            f"INPAINT_{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}"
+            f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}"
             for item in error.errors()
         )
         sys.exit(f"The service cannot start: {wrong}.")

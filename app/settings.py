@@ -1,5 +1,7 @@
 """The service's configuration: one frozen object, read from the environment once and passed on."""
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,12 +16,13 @@ LARGEST_SIDE = 16_383
 """Pixels. WebP can hold no longer side, so every accepted picture fits every output format."""
 LARGEST_PIXELS = 89_000_000
 """Above this Pillow itself begins to refuse."""
+PREFIX = "INPAINT_"
 
 
 class Settings(BaseSettings):
     """Each field is the environment variable INPAINT_ plus its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="INPAINT_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     checkpoint: Path = Field(
         default_factory=bundled_path, description="Checkpoint file (safetensors); by default the bundled one."
@@ -131,3 +134,15 @@ class Settings(BaseSettings):
         ge=0,
         description="Seconds between looks at the checkpoint file, to serve a new one; 0 = only on SIGHUP.",
     )
+
+
+def unknown_variables(names: Iterable[str]) -> dict[str, str | None]:
+    """Variables that look like settings and are none, each with the setting that was probably meant."""
+    fields = list(Settings.model_fields)
+    found: dict[str, str | None] = {}
+    for name in names:
+        field = name.lower().removeprefix(PREFIX.lower())
+        if name.upper().startswith(PREFIX) and field not in fields:
+            alike = difflib.get_close_matches(field, fields, n=1)
+            found[name] = PREFIX + alike[0].upper() if alike else None
+    return found

@@ -79,6 +79,19 @@ def test_a_large_body_is_answered_while_it_is_sent(
     assert httpx.post(f"{url}/inpaint", files=files).status_code == 200
 
 
+def test_the_log_begins_with_what_has_no_effect(
+    run_service: RunService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A misspelt variable must not go unnoticed, least of all the one that asks for keys."""
+    monkeypatch.setenv("INPAINT_API_KEY", "secret")
+    with run_service(log_format="text", log_level="debug") as service:
+        log = service.log.read_text()
+    assert "INPAINT_API_KEY is no setting and has no effect; did you mean INPAINT_API_KEYS?" in log
+    assert "secret" not in log
+    if sys.platform == "linux":
+        assert "The allocator was told MALLOC_ARENA_MAX, " in log
+
+
 def test_a_missing_checkpoint_stops_the_start_with_one_line(tmp_path: Path) -> None:
     """One clear sentence on stderr, a failing exit code, no traceback."""
     checkpoint = str(tmp_path / "none.safetensors")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.settings import Settings
+from app.settings import Settings, unknown_variables
 from model_core.checkpoint import bundled_path
 
 
@@ -75,3 +75,20 @@ def test_every_field_is_described(name: str) -> None:
     description = Settings.model_fields[name].description
     assert description is not None
     assert description.endswith(".")
+
+
+def test_variables_that_are_no_settings_are_found() -> None:
+    """A misspelt one with what was meant, case aside as for the settings; what others set is none of ours."""
+    names = [
+        "INPAINT_API_KEY",
+        "inpaint_max_pixel",
+        "INPAINT_SERVICE_HOST",
+        "INPAINT_PORT",
+        "inpaint_device",
+        "PATH",
+    ]
+    assert unknown_variables(names) == {
+        "INPAINT_API_KEY": "INPAINT_API_KEYS",
+        "inpaint_max_pixel": "INPAINT_MAX_PIXELS",
+        "INPAINT_SERVICE_HOST": None,
+    }
