@@ -24,7 +24,7 @@ class GeneratorConfig:
     coarse_width: int = 32
     coarse_blocks: int = 6
     refine_width: int = 48
-    refine_blocks: int = 4
+    refine_blocks: int = 8
     patch_size: int = 5
     coarse_passes: int = 2
 

@@ -46,13 +46,13 @@ class MaskConfig:
             those with much hole teach the most. At most 0.3: thin masks rarely have more.
     """
 
-    thin: float = 1.0
+    thin: float = 0.7
     medium: float = 1.0
-    thick: float = 1.0
+    thick: float = 1.5
     boxes: float = 0.25
-    objects: float = 0.25
+    objects: float = 0.4
     max_zoom: float = 2.0
-    min_area: float = 0.01
+    min_area: float = 0.15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,15 +124,15 @@ class LossConfig:
     l1_known: float = 0.0
     coarse: float = 1.0
     coarse_perceptual: float = 0.0
-    colour: float = 0.0
-    excess_detail: float = 0.0
-    excess_colour_detail: float = 0.0
-    perceptual: float = 4.0
+    colour: float = 2.0
+    excess_detail: float = 50.0
+    excess_colour_detail: float = 80.0
+    perceptual: float = 6.0
     perceptual_trunk: Literal["alexnet", "vgg16", "st-lpips"] = "alexnet"
     perceptual_scale: Literal[1, 2, 4] = 1
-    adversarial: float = 0.1
+    adversarial: float = 30.0
     adversarial_kind: Literal["non-saturating", "hinge", "least-squares", "wasserstein"] = "hinge"
-    feature_matching: float = 1.0
+    feature_matching: float = 300.0
     r1: float = 0.0
     r1_interval: int = 16
     gradient_penalty: float = 10.0
@@ -187,15 +187,15 @@ class TrainConfig:
     cache_gigabytes: float = 4.0
     cache: Literal["host", "device"] = "host"
     device_masks: int = 16384
-    lr_generator: float = 5e-4
+    lr_generator: float = 4e-4
     lr_discriminator: float = 4e-4
-    beta1: float = 0.5
+    beta1: float = 0.9
     beta2: float = 0.99
     clip_norm: float = 5.0
     lr_warm_up_samples: int = 800
     lr_tail_share: float = 0.4
-    reconstruction_share: float = 0.2
-    ema_half_life_samples: int = 2000
+    reconstruction_share: float = 0.1
+    ema_half_life_samples: int = 1000
     log_every_steps: int = 10
     sample_every_steps: int = 500
     save_every_seconds: float = 120.0

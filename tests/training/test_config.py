@@ -80,7 +80,7 @@ def test_flags_override_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
     printed = json.loads(capsys.readouterr().out)
     assert status == 0
-    assert (printed["batch_size"], printed["seed"], printed["lr_generator"]) == (5, 9, 5e-4)
+    assert (printed["batch_size"], printed["seed"], printed["lr_generator"]) == (5, 9, 4e-4)
     assert (printed["losses"]["coarse"], printed["losses"]["r1"]) == (2.0, 3.0)
     assert printed["discriminator"]["spectral_norm"] is False
 
