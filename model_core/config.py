@@ -18,7 +18,7 @@ class GeneratorConfig:
         refine_width: channels of the refinement network at 1/2 scale; 1/4 and 1/8 have 2 and 4 times as many.
         refine_blocks: residual blocks of the refinement network, at 1/8 scale.
         patch_size: side in pixels (odd) of the patches that the matcher compares.
-        coarse_passes: rounds of exhaustive matching at each of 1/32 and 1/16 scale.
+        coarse_passes: rounds of exhaustive matching at 1/16 scale.
     """
 
     coarse_width: int = 32
@@ -40,7 +40,10 @@ class GeneratorConfig:
 
     @property
     def size_multiple(self) -> int:
-        """Height and width of the generator's input must be multiples of this many pixels."""
+        """Height and width of the generator's input must be multiples of this many pixels.
+
+        The networks need 16; with 32, the seams between copies are solved on grids that halve once more.
+        """
         return 32
 
     @classmethod

@@ -73,7 +73,7 @@ class Generator(nn.Module):
         average, share = levels[2]
         coarse = self.coarse(average.to(dtype), smooth[2].to(dtype), share.to(dtype))
         with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
-            found = match(levels, smooth[0], coarse.image.float(), self.config, dtype)
+            found = match(levels, smooth[0], coarse.image.float(), self.config)
         prediction = self.refinement(found.fitted, smooth[0], mask, found.distance, coarse.features)
         share = _copied_share(levels[3], found.misfit)
         if share.any():

@@ -2,9 +2,9 @@
 
 Nothing here is learned. Starting from a coarse guess of the hole, every patch that touches the hole looks for
 the known patch most like it; the patches found vote for new colours, and the search is repeated on those
-(Wexler, Shechtman and Irani, "Space-Time Completion of Video", TPAMI 2007). At 1/32 and 1/16 scale the search
-is exhaustive, one matrix product, and ends with few large `pieces`; from 1/8 to 1/2 scale only the neighbours
-of the match inherited from the coarser scale are tried (the refinement half of PatchMatch: Barnes et al.,
+(Wexler, Shechtman and Irani, "Space-Time Completion of Video", TPAMI 2007). At 1/16 scale the search is
+exhaustive, one matrix product, and ends with few large `pieces`; from 1/8 to 1/2 scale only the neighbours of
+the match inherited from the coarser scale are tried (the refinement half of PatchMatch: Barnes et al.,
 SIGGRAPH 2009), which keeps together what was found together. At full scale the matched pixels are copied, so
 that the copy is as sharp as the photograph. `membrane` fits their colours to those around the hole, and
 `seamless` to each other.
@@ -22,10 +22,10 @@ from torch.nn import functional as F
 from model_core.config import GeneratorConfig
 from model_core.networks.membrane import membrane
 from model_core.networks.patches import VOTE_SIZE, PatchLevel
-from model_core.networks.pyramid import Level, doubled
+from model_core.networks.pyramid import Level, doubled, halved
 from model_core.networks.seamless import seam_correction
 
-COARSE_SCALES = (32, 16)
+COARSE_SCALE = 16
 FINE_SCALES = (8, 4, 2)
 
 
@@ -56,24 +56,21 @@ class Match(NamedTuple):
         return self.copied + self.correction
 
 
-def match(
-    levels: list[Level], smooth: Tensor, coarse: Tensor, config: GeneratorConfig, dtype: torch.dtype
-) -> Match:
+def match(levels: list[Level], smooth: Tensor, coarse: Tensor, config: GeneratorConfig) -> Match:
     """Fill holes with pixels copied from the known surroundings.
 
     Args:
-        levels: of `known_pyramid`, H and W multiples of 32.
+        levels: of `known_pyramid`, H and W multiples of 16.
         smooth: (B, 3, H, W) float32 in [-1, 1], what stands where nothing can be copied.
         coarse: (B, 3, H/8, W/8) float32 in [-1, 1], the first guess at the hole's content.
         config: its patch_size and coarse_passes count.
-        dtype: of the matrix products of the exhaustive search; half precision is enough.
     """
     # One picture at a time: each has another number of pixels to match.
     found = []
     for index in range(len(coarse)):
         one = slice(index, index + 1)
-        picture = [Level(level.average[one], level.share[one]) for level in levels[:6]]
-        found.append(_match_one(picture, smooth[one], coarse[one], config, dtype))
+        picture = [Level(level.average[one], level.share[one]) for level in levels[:5]]
+        found.append(_match_one(picture, smooth[one], coarse[one], config))
     return Match(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
@@ -118,11 +115,10 @@ def _vote_on(correction: Tensor, hole: Tensor) -> Tensor:
     return mean[:, :3] / mean[:, 3:].clamp_min(1e-12)
 
 
-def _match_one(
-    levels: list[Level], smooth: Tensor, coarse: Tensor, config: GeneratorConfig, dtype: torch.dtype
-) -> Match:
+def _match_one(levels: list[Level], smooth: Tensor, coarse: Tensor, config: GeneratorConfig) -> Match:
     by_scale = {2**k: level for k, level in enumerate(levels)}
-    guess, field = _match_coarsely(by_scale, coarse, config, dtype)
+    level = PatchLevel(by_scale[COARSE_SCALE], config.patch_size)
+    guess, field = level.settle(level.compose(halved(coarse)), config.coarse_passes)
     for scale in FINE_SCALES:
         level = PatchLevel(by_scale[scale], config.patch_size)
         field = _enlarge_field(field, guess, level.size)
@@ -139,25 +135,6 @@ def _match_one(
     distance = F.interpolate(distance, size=size, mode="nearest") * (1 - known)
     copied = _copy(image, known, field, smooth)
     return Match(copied, correction, distance, misfit, field.view(1, 2, *size))
-
-
-def _match_coarsely(
-    by_scale: dict[int, Level], coarse: Tensor, config: GeneratorConfig, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """The picture at 1/16 scale with its hole filled by matching, and the field that fills it so.
-
-    Only the very first search begins with the coarse guess. It is a blur, for which the best patches are
-    blurs too, while what the search at a coarser scale has found is made of real patches.
-    """
-    level = PatchLevel(by_scale[COARSE_SCALES[0]], config.patch_size)
-    guess, field = level.compose(F.avg_pool2d(coarse, COARSE_SCALES[0] // 8)), level.identity()
-    guess, field = level.settle(guess, field, config.coarse_passes, dtype)
-    for scale in COARSE_SCALES[1:]:
-        level = PatchLevel(by_scale[scale], config.patch_size)
-        field = _enlarge_field(field, guess, level.size)
-        guess = level.compose(_enlarge(guess, level.size))
-        guess, field = level.settle(guess, field, config.coarse_passes, dtype)
-    return guess, field
 
 
 def _copy(image: Tensor, known: Tensor, field: Tensor, otherwise: Tensor) -> Tensor:

@@ -30,9 +30,6 @@ STEP_GAIN = 0.5
 ROUNDING = 1e-4
 # How far around a pixel the misfit of what was copied is averaged, in pixels of 1/8 scale.
 MISFIT_REACH = 16
-# Each ring deeper into the hole is trusted this much less than the one outside it, down to the floor.
-TRUST_DECAY = 0.5
-TRUST_FLOOR = 0.02
 
 
 class PatchLevel:
@@ -67,35 +64,31 @@ class PatchLevel:
     def _field(self, source: Tensor) -> Tensor:
         return torch.stack([source // self.size[1], source % self.size[1]])
 
-    def settle(self, guess: Tensor, field: Tensor, passes: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Search and vote by turns, `passes` times; the last search finds few pieces."""
-        trust = _trust(self.known)
+    def settle(self, guess: Tensor, passes: int) -> tuple[Tensor, Tensor]:
+        """Search and vote by turns, `passes` times; the last search finds few pieces.
+
+        Returns the guess, its hole filled by voting, and the field that fills it so.
+        """
+        field = self.identity()
         for left in reversed(range(passes)):
-            field = self.search_everywhere(guess, field, trust, dtype, in_pieces=left == 0)
+            field = self.search_everywhere(guess, field, in_pieces=left == 0)
             guess = self.vote(guess, field)
         return guess, field
 
-    def search_everywhere(
-        self, guess: Tensor, field: Tensor, trust: Tensor, dtype: torch.dtype, in_pieces: bool
-    ) -> Tensor:
+    def search_everywhere(self, guess: Tensor, field: Tensor, in_pieces: bool) -> Tensor:
         """Give each target the best of all patches without a hole pixel, or one that few pieces are made of.
 
-        Each pixel counts as much as it is trusted. The weighted distance sum w (q - s)^2 = sum w q^2 -
-        2 (w q).s + w.s^2 is one matrix product, for the first term does not depend on the source s. What it
-        costs to be elsewhere is added.
+        The mean squared distance of a target t to a source s is (t.t - 2 t.s + s.s) / n: one matrix product,
+        for the first term does not depend on the source. What it costs to be elsewhere is added.
         """
         sources, targets = (self.penalty == 0).nonzero()[:, 0], self.matched.flatten().nonzero()[:, 0]
         if len(sources) == 0 or len(targets) == 0:
             return field
-        source = self._patches(self.image, sources).to(dtype)
-        target = self._patches(guess, targets)
-        weight = self._patches(trust.expand_as(guess), targets)
-        query = torch.cat([weight * target, weight], 1).to(dtype)
-        # The smallest value is found several times faster in float32 than in half precision.
-        distance = (query @ torch.cat([-2 * source, source.square()], 1).t()).float()
-        distance += weight.sum(1, keepdim=True) * self._displacement_cost(targets, sources)
+        source, target = self._patches(self.image, sources), self._patches(guess, targets)
+        distance = (source.square().sum(1) - 2 * target @ source.t()) / source.shape[1]
+        distance += self._displacement_cost(targets, sources)
         if in_pieces:
-            chosen = sources_of_pieces(distance / weight.shape[1], targets, sources, self.image)
+            chosen = sources_of_pieces(distance, targets, sources, self.image)
         else:
             chosen = sources[distance.argmin(1)]
         field = field.clone()
@@ -229,14 +222,3 @@ def _block_distances(window: Tensor, patch: Tensor, side: int) -> Tensor:
     rows = torch.stack([squares[:, :, :side].sum(2), squares[:, :, 1:].sum(2)], 2)
     found = torch.stack([rows[:, :, :, :side].sum(3), rows[:, :, :, 1:].sum(3)], 3)
     return found.flatten(0, 1) / (3 * side * side)
-
-
-def _trust(known: Tensor) -> Tensor:
-    """(1, 1, H, W) in (0, 1]: 1 where known, falling with the depth inside the hole."""
-    trust, inside, value = known.clone(), 1 - known, 1.0
-    while value > TRUST_FLOOR:
-        value *= TRUST_DECAY
-        deeper = inside - inside * spread(1 - inside, 1)
-        trust = trust + value * (inside - deeper)
-        inside = deeper
-    return trust + TRUST_FLOOR * inside
