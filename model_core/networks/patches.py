@@ -21,7 +21,7 @@ VOTE_SIZE = 3
 CHUNK = 1024
 # The mean squared difference that a source one side of the picture away is charged with. Rows cost more than
 # columns, since photographs change from the sky to the ground more than from left to right.
-ROW_COST = 0.1
+ROW_COST = 0.3
 COLUMN_COST = 0.03
 # A patch beside the source is taken in its stead only if its distance is below this share of the source's:
 # what was found together stays together, unless it pays.
