@@ -122,12 +122,11 @@ def _match_one(levels: list[Level], smooth: Tensor, coarse: Tensor, config: Gene
     for scale in FINE_SCALES:
         level = PatchLevel(by_scale[scale], config.patch_size)
         field = _enlarge_field(field, guess, level.size)
-        guess = level.compose(_enlarge(guess, level.size))
-        field, distance = level.search_nearby(guess, field)
+        # The guess takes its detail from where it will be copied from: smooth, it would find what is smooth.
+        guess = level.vote(level.compose(_enlarge(guess, level.size)), field)
+        field, distance = level.search_nearby(guess, level.propagate(guess, field))
         if scale == FINE_SCALES[0]:
             misfit = level.mean_around(distance).sqrt()
-        if scale != FINE_SCALES[-1]:
-            guess = level.vote(guess, field)
     image, known = levels[0]
     size = (image.shape[-2], image.shape[-1])
     correction = doubled(membrane(level.image, level.known, field)) * (1 - known)

@@ -5,6 +5,7 @@
 """
 
 import functools
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -21,11 +22,17 @@ VOTE_SIZE = 3
 CHUNK = 1024
 # The mean squared difference that a source one side of the picture away is charged with. Rows cost more than
 # columns, since photographs change from the sky to the ground more than from left to right.
-ROW_COST = 0.3
-COLUMN_COST = 0.03
-# A patch beside the source is taken in its stead only if its distance is below this share of the source's:
-# what was found together stays together, unless it pays.
-STEP_GAIN = 0.5
+ROW_COST = 0.15
+COLUMN_COST = 0.05
+# What was found together stays together, unless it pays. The offset of the pixels beside is taken only if its
+# distance is below this share of the inherited one's, ...
+PROPAGATION_GAIN = 0.9
+# ... and that to a patch beside the source below this share.
+STEP_GAIN = 0.8
+# How far around a pixel its mean is taken, which a guess is compared with that can only show means.
+MEAN_REACH = 1
+# A block, and the blocks above, below, left and right of it, in pixels.
+BLOCKS = ((0, 0), (-2, 0), (2, 0), (0, -2), (0, 2))
 # The mean squared difference of a rounding to 8 bits and back, which is nothing to go by.
 ROUNDING = 1e-4
 # How far around a pixel the misfit of what was copied is averaged, in pixels of 1/8 scale.
@@ -65,27 +72,36 @@ class PatchLevel:
         return torch.stack([source // self.size[1], source % self.size[1]])
 
     def settle(self, guess: Tensor, passes: int) -> tuple[Tensor, Tensor]:
-        """Search and vote by turns, `passes` times; the last search finds few pieces.
+        """Search and vote by turns, `passes` times, beginning with a guess that shows means.
 
-        Returns the guess, its hole filled by voting, and the field that fills it so.
+        The last search finds few pieces. Returns the guess, its hole filled by voting, and the field that
+        fills it so.
         """
         field = self.identity()
-        for left in reversed(range(passes)):
-            field = self.search_everywhere(guess, field, in_pieces=left == 0)
+        for number in range(passes):
+            field = self.search_everywhere(guess, field, number == 0, in_pieces=number == passes - 1)
             guess = self.vote(guess, field)
         return guess, field
 
-    def search_everywhere(self, guess: Tensor, field: Tensor, in_pieces: bool) -> Tensor:
+    def search_everywhere(self, guess: Tensor, field: Tensor, shows_means: bool, in_pieces: bool) -> Tensor:
         """Give each target the best of all patches without a hole pixel, or one that few pieces are made of.
 
-        The mean squared distance of a target t to a source s is (t.t - 2 t.s + s.s) / n: one matrix product,
-        for the first term does not depend on the source. What it costs to be elsewhere is added.
+        Args:
+            guess: (1, 3, h, w) float32, the known pixels and what is guessed in the hole.
+            field: what stands where nothing is found.
+            shows_means: whether the guess is a network's, which averages what it cannot know. Compared with
+                pixels, it would find what is smooth; so it is compared with means around them.
         """
         sources, targets = (self.penalty == 0).nonzero()[:, 0], self.matched.flatten().nonzero()[:, 0]
         if len(sources) == 0 or len(targets) == 0:
             return field
-        source, target = self._patches(self.image, sources), self._patches(guess, targets)
-        distance = (source.square().sum(1) - 2 * target @ source.t()) / source.shape[1]
+        if shows_means:
+            known = self._patches(self.known.expand(1, 3, *self.size), targets)
+            target = self._patches(guess, targets)
+            distance = _distances(target, self._patches(self.image, sources), known)
+            distance += _distances(target, self._patches(self._means(), sources), 1 - known)
+        else:
+            distance = _distances(self._patches(guess, targets), self._patches(self.image, sources))
         distance += self._displacement_cost(targets, sources)
         if in_pieces:
             chosen = sources_of_pieces(distance, targets, sources, self.image)
@@ -94,6 +110,13 @@ class PatchLevel:
         field = field.clone()
         field[:, targets] = self._field(chosen)
         return field
+
+    def _means(self) -> Tensor:
+        """(1, 3, h, w): the mean of the known pixels around each."""
+        side = 2 * MEAN_REACH + 1
+        known = torch.cat([self.image * self.known, self.known], 1)
+        total = F.avg_pool2d(F.pad(known, (MEAN_REACH,) * 4), side, 1)
+        return total[:, :3] / total[:, 3:].clamp_min(1e-12)
 
     def _displacement_cost(self, targets: Tensor, sources: Tensor) -> Tensor:
         """(N, M): what it costs N pixels to be copied from M others."""
@@ -108,24 +131,57 @@ class PatchLevel:
         row, column = self._field(pixels)
         return _windows(image, self.patch_size, self.patch_size // 2)[row, column].flatten(1)
 
+    def propagate(self, guess: Tensor, field: Tensor) -> Tensor:
+        """Let blocks of 2x2 pixels take over the offset of a block beside them, if it suits them better.
+
+        The field must have been enlarged by two just now: the pixels of a block share their offset.
+        """
+        height, width = self.size
+        windows, patches = (
+            _windows(picture, self.patch_size + 1, self.patch_size // 2) for picture in (self.image, guess)
+        )
+        spread_field, beside = field.clone(), torch.tensor(BLOCKS, device=field.device).t()[..., None]
+        for row, column in self._blocks():
+            above, before = (row + beside[0]).clamp(0, height - 2), (column + beside[1]).clamp(0, width - 2)
+            source = field[:, above * width + before]  # (2, 5, N)
+            rows = (source[0] + row - above).clamp(0, height - 2)
+            columns = (source[1] + column - before).clamp(0, width - 2)
+            distance = (windows[rows, columns] - patches[row, column]).square_().flatten(2).mean(2)
+            distance += self._block_penalty(rows, columns) + ROUNDING
+            distance[0] *= PROPAGATION_GAIN
+            best = distance.min(0, keepdim=True).indices
+            inside = _inside_blocks(field.device)
+            target = (row + inside[0]) * width + column + inside[1]
+            spread_field[0, target] = rows.gather(0, best) + inside[0]
+            spread_field[1, target] = columns.gather(0, best) + inside[1]
+        return spread_field
+
+    def _block_penalty(self, row: Tensor, column: Tensor) -> Tensor:
+        """Of copying the blocks that begin there: where holes are, at one of their corners."""
+        first = row * self.size[1] + column
+        return self.penalty[first] + self.penalty[first + self.size[1] + 1]
+
+    def _blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """(N,) row and column of the first pixels of blocks of 2x2 that hold targets, `CHUNK` at a time."""
+        width = self.size[1] // 2
+        for chunk in torch.split(halved(self.matched).flatten().nonzero()[:, 0], CHUNK):
+            yield 2 * (chunk // width), 2 * (chunk % width)
+
     def search_nearby(self, guess: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
         """Give each target the best of the 3x3 patches around its source; returns the field and distances.
 
-        The field must have been enlarged by two just now: the 2x2 pixels of a block share their offset, hence
-        the windows that their patches are compared in.
+        The 2x2 pixels of a block must share their offset: hence the windows that their patches are compared
+        in.
         """
-        field = field.clone()
+        before, field = field, field.clone()
         distances = guess.new_zeros(self.size[0] * self.size[1])
         side, width = self.patch_size, self.size[1]
         windows, patches = _windows(self.image, side + 3, side // 2 + 1), _windows(guess, side + 1, side // 2)
         preference = guess.new_ones(9, 1, 1, 1)
         preference[4] = STEP_GAIN
-        down = torch.arange(2, device=guess.device)[:, None, None]
-        right = down.transpose(0, 1)
-        blocks = halved(self.matched).flatten().nonzero()[:, 0]
-        for chunk in torch.split(blocks, CHUNK):
-            row, column = 2 * (chunk // (width // 2)), 2 * (chunk % (width // 2))
-            source = field[:, row * width + column]
+        down, right = _inside_blocks(guess.device)
+        for row, column in self._blocks():
+            source = before[:, row * width + column]
             window, patch = windows[source[0], source[1]], patches[row, column]
             target = (row + down) * width + column + right  # (2, 2, N), as what follows
             candidates = self._neighbours(source[0] + down, source[1] + right)
@@ -185,6 +241,30 @@ def _bordered(values: Tensor, size: tuple[int, int], width: int) -> Tensor:
 def _rows(image: Tensor) -> Tensor:
     """(1, C, H, W) -> a new (H*W, C)."""
     return image[0].flatten(1).t().clone(memory_format=torch.contiguous_format)
+
+
+def _inside_blocks(device: torch.device) -> tuple[Tensor, Tensor]:
+    """(2, 1, 1) rows and (1, 2, 1) columns of the pixels of a block of 2x2."""
+    down = torch.arange(2, device=device)[:, None, None]
+    return down, down.transpose(0, 1)
+
+
+def _distances(target: Tensor, source: Tensor, weight: Tensor | None = None) -> Tensor:
+    """(N, M): mean squared differences of N targets to M sources, each target's less what all its own share.
+
+    The squared distance of a target t to a source s is t.t - 2 t.s + s.s: one matrix product, for the first
+    term does not depend on the source.
+
+    Args:
+        target: (N, K) float32.
+        source: (M, K) float32.
+        weight: (N, K) float32 in {0, 1}, which values count; all, if missing.
+    """
+    if weight is None:
+        squares = source.square().sum(1)
+    else:
+        squares, target = weight @ source.square().t(), target * weight
+    return torch.addmm(squares, target, source.t(), alpha=-2) / source.shape[1]
 
 
 def _windows(image: Tensor, size: int, reach: int) -> Tensor:

@@ -3,17 +3,23 @@
 Patches that are chosen one by one repeat whatever lies nearest: a sky shows the same bird five times. In a
 photograph few offsets, from where a pixel is to where it is copied from, account for most of what looks alike
 (He and Sun, "Statistics of Patch Offsets for Image Completion", ECCV 2012). So all pixels of the hole share
-few offsets, and those of one offset form one piece, as rigid as it was in the photograph.
+few offsets, and those of one offset form one piece, as rigid as it was in the photograph. What one piece
+shows already is a little worse for the next.
 
 Offsets are (2, K) int64, rows and columns; pixels (N,) int64 numbers in reading order.
 """
 
+import heapq
+
+import numpy as np
 import torch
 from torch import Tensor
 
 # What one more offset must save in all, in mean squared differences of a pixel's patch. The trade-off between
 # repetition (too low) and pieces that do not fit (too high).
-PIECE_COST = 0.1
+PIECE_COST = 0.05
+# What a pixel pays for a source that another piece has. Less than a piece costs, or pixels would get none.
+REUSE_COST = 0.005
 # What a pixel pays for each neighbour in another piece: this, ...
 SEAM_COST = 0.002
 # ... and this many times the mean squared difference of what the two pieces show there.
@@ -37,12 +43,13 @@ def sources_of_pieces(distance: Tensor, targets: Tensor, sources: Tensor, image:
     """
     size = (image.shape[-2], image.shape[-1])
     offsets = _promising_offsets(targets, sources[distance.argmin(1)], size)
-    cost = _costs(distance, targets, sources, offsets, size)
-    few = _few(cost)
+    pixels, inside = _shifted(targets, offsets, size)
+    cost = _costs(distance, sources, pixels, inside, size)
+    few = _few(cost, pixels, size)
     cost = cost[:, few]
     # No seam is worth a source that there is not.
     cost = cost.masked_fill(cost > distance.amax(1, keepdim=True), torch.inf)
-    return _place_seams(cost, offsets[:, few], targets, image)
+    return _place_seams(cost, pixels[:, few], targets, image)
 
 
 def _promising_offsets(targets: Tensor, best: Tensor, size: tuple[int, int]) -> Tensor:
@@ -59,12 +66,11 @@ def _promising_offsets(targets: Tensor, best: Tensor, size: tuple[int, int]) -> 
 
 
 def _costs(
-    distance: Tensor, targets: Tensor, sources: Tensor, offsets: Tensor, size: tuple[int, int]
+    distance: Tensor, sources: Tensor, pixels: Tensor, inside: Tensor, size: tuple[int, int]
 ) -> Tensor:
     """(N, K): how badly each offset suits each target."""
     place = torch.full((size[0] * size[1],), -1, device=sources.device)
     place[sources] = torch.arange(len(sources), device=sources.device)
-    pixels, inside = _shifted(targets, offsets, size)
     source = torch.where(inside, place[pixels], -1)
     # One beyond the edges, or with holes in its patch, is worse than the worst by more than a piece costs.
     worst = distance.amax(1, keepdim=True) + 2 * PIECE_COST
@@ -79,33 +85,48 @@ def _shifted(targets: Tensor, offsets: Tensor, size: tuple[int, int]) -> tuple[T
     return row.clamp(0, height - 1) * width + column.clamp(0, width - 1), inside
 
 
-def _few(cost: Tensor) -> Tensor:
-    """(n,) int64, n <= K: each of these offsets saves more than it costs.
+def _few(cost: Tensor, pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """(n,) int64, 1 <= n <= K: each of these offsets saves more than it costs.
 
-    The greedy algorithm for facility location: one after the other the offset that saves most. Since each
-    target's own best is among them, the chosen ones offer each target a possible source.
+    The greedy algorithm for facility location: one after the other the offset that saves most. What one
+    saves only falls as others are chosen, so few have to be looked at anew each time (Minoux, "Accelerated
+    Greedy Algorithms for Maximizing Submodular Set Functions", 1978). Since each target's own best is among
+    them, the chosen ones offer each target a possible source.
+
+    Args:
+        cost: (N, K) float32.
+        pixels: (N, K) int64, the pixel that each offset leads to.
     """
+    # Many small decisions, each of which depends on the one before: nothing for a GPU.
+    costs, places = cost.t().contiguous().cpu().numpy(), pixels.t().contiguous().cpu().numpy()
+    lowest = costs.max(0)
+    reuse = np.zeros(size[0] * size[1], np.float32)
+    savings = [(-saved, offset) for offset, saved in enumerate((lowest - costs).sum(1).tolist())]
+    heapq.heapify(savings)
     chosen: list[int] = []
-    lowest = cost.amax(1, keepdim=True)
-    total = float("inf")
-    for _ in range(cost.shape[1]):
-        totals = torch.minimum(cost, lowest).sum(0)
-        offset = int(totals.argmin())
-        if total - float(totals[offset]) < PIECE_COST:
+    while savings:
+        offset = savings[0][1]
+        asked = costs[offset] + reuse[places[offset]]
+        saved = float(np.maximum(lowest - asked, 0).sum())
+        heapq.heapreplace(savings, (-saved, offset))
+        if savings[0][1] != offset:
+            continue
+        if chosen and saved < PIECE_COST:
             break
+        heapq.heappop(savings)
         chosen.append(offset)
-        lowest, total = torch.minimum(lowest, cost[:, offset, None]), float(totals[offset])
+        reuse[places[offset][asked < lowest]] = REUSE_COST
+        lowest = np.minimum(asked, lowest)
     return torch.tensor(chosen, device=cost.device)
 
 
-def _place_seams(cost: Tensor, offsets: Tensor, targets: Tensor, image: Tensor) -> Tensor:
-    """(N,), the source of each target: pieces meet where they look alike.
+def _place_seams(cost: Tensor, source: Tensor, targets: Tensor, image: Tensor) -> Tensor:
+    """(N,), one of the K sources of each target: pieces meet where they look alike.
 
     Iterated conditional modes (Besag, "On the Statistical Analysis of Dirty Pictures", 1986) for the seams of
     Kwatra et al., "Graphcut Textures" (SIGGRAPH 2003).
     """
     size = (image.shape[-2], image.shape[-1])
-    source, _ = _shifted(targets, offsets, size)
     copies = image[0].flatten(1).t()[source]  # (N, K, 3)
     beside, inside = _beside(targets, size)
     every = torch.arange(len(targets), device=targets.device)

@@ -156,3 +156,40 @@ def test_search_nearby_finds_the_best_of_nine_patches(square_hole: SquareHole) -
         assert float(distance.flatten()[pixel]) == pytest.approx(min(by_step[best], 4.0), abs=1e-5)
         source = [int(field[0, pixel]) + best[0], int(field[1, pixel]) + best[1]]
         assert found[:, pixel].tolist() == [min(max(source[0], 0), 23), min(max(source[1], 0), 31)]
+
+
+def test_a_block_takes_over_an_offset_that_suits_it(square_hole: SquareHole) -> None:
+    """Of blocks that are all copied from the right place, but for one, that one is mended by those beside."""
+    torch.manual_seed(0)
+    image = torch.rand(1, 3, 32, 64)
+    known = 1 - F.pad(square_hole(32, 8, 24), (0, 32))
+    level = PatchLevel(Level(image, known), 5)
+    guess = level.compose(image.roll(-32, 3))
+    right = level.identity()
+    right[1] = (right[1] + 32).clamp(max=63)
+    wrong = right.clone()
+    block = torch.tensor([16 * 64 + 16, 16 * 64 + 17, 17 * 64 + 16, 17 * 64 + 17])
+    wrong[1, block] -= 6
+    hole = (1 - known).flatten() > 0
+
+    assert torch.equal(level.propagate(guess, wrong)[:, hole], right[:, hole])
+    assert torch.equal(level.propagate(guess, right)[:, hole], right[:, hole])
+
+
+def test_a_guess_of_means_finds_texture(square_hole: SquareHole) -> None:
+    """Left of the hole is a texture, right of it a plain; the guess has the texture's mean."""
+    rows, columns = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    texture = (rows + columns) % 2 - 0.5
+    image = torch.where(columns < 16, texture, 0.3).expand(1, 3, 32, 32)
+    hole = square_hole(32, 12, 20)
+    level = PatchLevel(Level(image, 1 - hole), 5)
+    guess = level.compose(torch.zeros(1, 3, 32, 32))
+    middle = 15 * 32 + 15
+
+    means, pixels = (
+        level.search_everywhere(guess, level.identity(), shows_means, in_pieces=False)
+        for shows_means in (True, False)
+    )
+
+    assert means[1, middle] < 12
+    assert pixels[1, middle] > 19

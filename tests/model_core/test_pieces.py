@@ -1,9 +1,11 @@
 """Few offsets for a whole hole."""
 
+import pytest
 import torch
 from torch import Tensor
 
-from model_core.networks.pieces import PIECE_COST, _place_seams, sources_of_pieces
+from model_core.networks import pieces
+from model_core.networks.pieces import PIECE_COST, REUSE_COST, _place_seams, sources_of_pieces
 
 SIZE = (4, 16)
 PLAIN = torch.zeros(1, 3, *SIZE)
@@ -61,6 +63,30 @@ def test_not_another_piece_where_it_does_not_pay() -> None:
     assert len((sources_of_pieces(distance, targets, sources, PLAIN) - targets).unique()) == 1
 
 
+@pytest.mark.parametrize(("reuse", "offset"), [(0.0, -3), (REUSE_COST, 3)])
+def test_what_is_shown_already_is_shown_again_where_it_pays(
+    reuse: float, offset: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Column 6 must be copied from column 4. Column 7 may be as well, or at a price from column 10."""
+    monkeypatch.setattr(pieces, "REUSE_COST", reuse)
+    pixels = torch.arange(SIZE[0] * SIZE[1])
+    inside = (pixels % SIZE[1] == 6) | (pixels % SIZE[1] == 7)
+    targets, sources = inside.nonzero()[:, 0], (~inside).nonzero()[:, 0]
+    down, across = displacement(targets, sources)
+    second = (targets % SIZE[1] == 7)[:, None]
+    first_row = (targets < SIZE[1])[:, None]
+    distance = torch.full_like(down, 10, dtype=torch.float32)
+    distance[(down == 0) & (across == -2) & ~second] = 0
+    distance[(down == 0) & (across == -3) & second & ~first_row] = 0
+    # Three times this is more than a piece costs, and less if three sources more are used again.
+    distance[(down == 0) & (across == 3) & second & ~first_row] = (PIECE_COST + REUSE_COST) / 3
+    distance[(down == 0) & (across == 3) & second & first_row] = 0
+
+    offsets = sources_of_pieces(distance, targets, sources, PLAIN) - targets
+
+    assert (offsets[second[:, 0] & ~first_row[:, 0]] == offset).all()
+
+
 def test_pieces_meet_where_they_look_alike() -> None:
     """Of columns 6 to 9 of a row the first is best copied from the left and the last from the right. The
     others would do either way, but both pieces look alike in columns 6 and 7 only.
@@ -97,10 +123,10 @@ def test_a_pixel_alone_joins_its_neighbours() -> None:
     """Where the pieces look alike, a small gain is not worth the seam around it."""
     rows, columns = torch.meshgrid(torch.arange(4, 9), torch.arange(12, 17), indexing="ij")
     targets = (rows * 32 + columns).flatten()
-    offsets = torch.tensor([[0, 0], [-8, 8]])
+    choices = torch.stack([targets - 8, targets + 8], 1)
     cost = torch.tensor([0.01, 0.0]).repeat(len(targets), 1)
     cost[12] = torch.tensor([0.0, 0.005])
 
-    source = _place_seams(cost, offsets, targets, torch.zeros(1, 3, 16, 32))
+    source = _place_seams(cost, choices, targets, torch.zeros(1, 3, 16, 32))
 
     assert source.tolist() == (targets + 8).tolist()
