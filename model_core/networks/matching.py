@@ -3,11 +3,11 @@
 Nothing here is learned. Starting from a coarse guess of the hole, every patch that touches the hole looks for
 the known patch most like it; the patches found vote for new colours, and the search is repeated on those
 (Wexler, Shechtman and Irani, "Space-Time Completion of Video", TPAMI 2007). At 1/16 scale the search is
-exhaustive, one matrix product, and ends with few large `pieces`; from 1/8 to 1/2 scale only the neighbours of
-the match inherited from the coarser scale are tried (the refinement half of PatchMatch: Barnes et al.,
-SIGGRAPH 2009), which keeps together what was found together. At full scale the matched pixels are copied, so
-that the copy is as sharp as the photograph. `membrane` fits their colours to those around the hole, and
-`seamless` to each other.
+exhaustive, one matrix product, and ends with few large `pieces`. From 1/8 to 1/2 scale the guess is first
+voted for anew with that scale's pixels, and only the offsets of the pixels beside and the patches around the
+inherited match are tried (PatchMatch: Barnes et al., SIGGRAPH 2009), which keeps together what was found
+together. At full scale the matched pixels are copied, so that the copy is as sharp as the photograph.
+`membrane` fits their colours to those around the hole, and `seamless` to each other.
 
 A *field* is a (2, H*W) int64 tensor: for each pixel the row and the column of its source. *Rows* are (H*W, C)
 tensors, one pixel a row. Masks: 1 = hole to fill; `known` is the opposite, 1 = known.
@@ -123,7 +123,7 @@ def _match_one(levels: list[Level], smooth: Tensor, coarse: Tensor, config: Gene
         level = PatchLevel(by_scale[scale], config.patch_size)
         field = _enlarge_field(field, guess, level.size)
         # The guess takes its detail from where it will be copied from: smooth, it would find what is smooth.
-        guess = level.vote(level.compose(_enlarge(guess, level.size)), field)
+        guess = level.vote(level.compose(doubled(guess)), field)
         field, distance = level.search_nearby(guess, level.propagate(guess, field))
         if scale == FINE_SCALES[0]:
             misfit = level.mean_around(distance).sqrt()
@@ -144,10 +144,6 @@ def _copy(image: Tensor, known: Tensor, field: Tensor, otherwise: Tensor) -> Ten
     filled = image.flatten(2).clone()
     filled[..., hole] = torch.lerp(otherwise.flatten(2)[..., hole], image.flatten(2)[..., source], usable)
     return filled.view_as(image)
-
-
-def _enlarge(image: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(image, size=size, mode="bicubic", align_corners=False)
 
 
 def _enlarge_field(field: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:

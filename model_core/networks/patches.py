@@ -22,7 +22,7 @@ VOTE_SIZE = 3
 CHUNK = 1024
 # The mean squared difference that a source one side of the picture away is charged with. Rows cost more than
 # columns, since photographs change from the sky to the ground more than from left to right.
-ROW_COST = 0.15
+ROW_COST = 0.2
 COLUMN_COST = 0.05
 # What was found together stays together, unless it pays. The offset of the pixels beside is taken only if its
 # distance is below this share of the inherited one's, ...

@@ -105,15 +105,14 @@ def _few(cost: Tensor, pixels: Tensor, size: tuple[int, int]) -> Tensor:
     heapq.heapify(savings)
     chosen: list[int] = []
     while savings:
-        offset = savings[0][1]
+        offset = heapq.heappop(savings)[1]
         asked = costs[offset] + reuse[places[offset]]
         saved = float(np.maximum(lowest - asked, 0).sum())
-        heapq.heapreplace(savings, (-saved, offset))
-        if savings[0][1] != offset:
+        if savings and saved < -savings[0][0]:
+            heapq.heappush(savings, (-saved, offset))
             continue
         if chosen and saved < PIECE_COST:
             break
-        heapq.heappop(savings)
         chosen.append(offset)
         reuse[places[offset][asked < lowest]] = REUSE_COST
         lowest = np.minimum(asked, lowest)
