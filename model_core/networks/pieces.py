@@ -42,7 +42,7 @@ def sources_of_pieces(distance: Tensor, targets: Tensor, sources: Tensor, image:
         (N,) pixels, each one of `sources`.
     """
     size = (image.shape[-2], image.shape[-1])
-    offsets = _promising_offsets(targets, sources[distance.argmin(1)], size)
+    offsets = _best_offsets(targets, sources[distance.argmin(1)], size)
     pixels, inside = _shifted(targets, offsets, size)
     cost = _costs(distance, sources, pixels, inside, size)
     few = _few(cost, pixels, size)
@@ -52,15 +52,12 @@ def sources_of_pieces(distance: Tensor, targets: Tensor, sources: Tensor, image:
     return _place_seams(cost, pixels[:, few], targets, image)
 
 
-def _promising_offsets(targets: Tensor, best: Tensor, size: tuple[int, int]) -> Tensor:
-    """Those that are best for any target, and the ones around them."""
+def _best_offsets(targets: Tensor, best: Tensor, size: tuple[int, int]) -> Tensor:
+    """Those that are best for any target."""
     width = size[1]
-    step = torch.arange(-1, 2, device=targets.device)
-    row = (best // width - targets // width)[:, None, None] + step[:, None]
-    column = (best % width - targets % width)[:, None, None] + step
     # One number for both, whatever their signs.
     span = 2 * width + 1
-    code = torch.unique(row * span + column + width)
+    code = torch.unique((best // width - targets // width) * span + best % width - targets % width + width)
     row = code.div(span, rounding_mode="floor")
     return torch.stack([row, code - row * span - width])
 

@@ -97,7 +97,7 @@ def test_deep_in_a_hole_the_copy_is_the_answer(tiny_generator: Generator, square
     generator.load_state_dict(tiny_generator.state_dict())
     with torch.no_grad():
         generator.refinement.to_image.bias.fill_(9.0)
-    image = F.interpolate(torch.rand(1, 3, 12, 12) * 2 - 1, scale_factor=32.0, mode="nearest")
+    image = F.interpolate(torch.rand(1, 3, 24, 24).round() * 2 - 1, scale_factor=16.0, mode="nearest")
     mask = square_hole(384, 32, 352)
     with torch.inference_mode():
         prediction = generator(image, mask).prediction

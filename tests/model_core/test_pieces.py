@@ -28,16 +28,19 @@ def displacement(targets: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def test_one_piece_where_all_sources_are_as_good() -> None:
-    """The nearest source of each target would repeat the hole's border."""
+    """The nearest source of each target would repeat the hole's border; but one suits one of them best that
+    lies far enough away for all.
+    """
     targets, sources = hole_in_the_middle()
     row, column = displacement(targets, sources)
     distance = 1e-3 * (row.abs() + column.abs()).float()
+    distance[0, (row[0] == 0) & (column[0] == -3)] = 0
     nearest = sources[distance.argmin(1)]
     assert len((nearest - targets).unique()) > 1
 
     chosen = sources_of_pieces(distance, targets, sources, PLAIN)
 
-    assert (chosen - targets).unique().tolist() in ([-3], [3])
+    assert (chosen - targets).unique().tolist() == [-3]
 
 
 def test_another_piece_where_it_pays() -> None:
