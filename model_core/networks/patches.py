@@ -140,26 +140,26 @@ class PatchLevel:
         windows, patches = (
             _windows(picture, self.patch_size + 1, self.patch_size // 2) for picture in (self.image, guess)
         )
-        spread_field, beside = field.clone(), torch.tensor(BLOCKS, device=field.device).t()[..., None]
+        taken, beside = field.clone(), torch.tensor(BLOCKS, device=field.device).t()[..., None]
+        down, right = _inside_blocks(field.device)
         for row, column in self._blocks():
             above, before = (row + beside[0]).clamp(0, height - 2), (column + beside[1]).clamp(0, width - 2)
             source = field[:, above * width + before]  # (2, 5, N)
             rows = (source[0] + row - above).clamp(0, height - 2)
             columns = (source[1] + column - before).clamp(0, width - 2)
             distance = (windows[rows, columns] - patches[row, column]).square_().flatten(2).mean(2)
-            distance += self._block_penalty(rows, columns) + ROUNDING
+            distance += self._block_penalty[rows * width + columns] + ROUNDING
             distance[0] *= PROPAGATION_GAIN
             best = distance.min(0, keepdim=True).indices
-            inside = _inside_blocks(field.device)
-            target = (row + inside[0]) * width + column + inside[1]
-            spread_field[0, target] = rows.gather(0, best) + inside[0]
-            spread_field[1, target] = columns.gather(0, best) + inside[1]
-        return spread_field
+            target = (row + down) * width + column + right
+            taken[0, target] = rows.gather(0, best) + down
+            taken[1, target] = columns.gather(0, best) + right
+        return taken
 
-    def _block_penalty(self, row: Tensor, column: Tensor) -> Tensor:
-        """Of copying the blocks that begin there: where holes are, at one of their corners."""
-        first = row * self.size[1] + column
-        return self.penalty[first] + self.penalty[first + self.size[1] + 1]
+    @functools.cached_property
+    def _block_penalty(self) -> Tensor:
+        """(h*w,): the worst penalty of the 2x2 pixels that begin at each."""
+        return spread(F.pad(self.penalty.view(1, 1, *self.size), (0, 1, 0, 1)), 1)[..., 1:, 1:].flatten()
 
     def _blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """(N,) row and column of the first pixels of blocks of 2x2 that hold targets, `CHUNK` at a time."""
@@ -173,7 +173,7 @@ class PatchLevel:
         The 2x2 pixels of a block must share their offset: hence the windows that their patches are compared
         in.
         """
-        before, field = field, field.clone()
+        field = field.clone()
         distances = guess.new_zeros(self.size[0] * self.size[1])
         side, width = self.patch_size, self.size[1]
         windows, patches = _windows(self.image, side + 3, side // 2 + 1), _windows(guess, side + 1, side // 2)
@@ -181,7 +181,7 @@ class PatchLevel:
         preference[4] = STEP_GAIN
         down, right = _inside_blocks(guess.device)
         for row, column in self._blocks():
-            source = before[:, row * width + column]
+            source = field[:, row * width + column]
             window, patch = windows[source[0], source[1]], patches[row, column]
             target = (row + down) * width + column + right  # (2, 2, N), as what follows
             candidates = self._neighbours(source[0] + down, source[1] + right)
@@ -250,10 +250,10 @@ def _inside_blocks(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _distances(target: Tensor, source: Tensor, weight: Tensor | None = None) -> Tensor:
-    """(N, M): mean squared differences of N targets to M sources, each target's less what all its own share.
+    """(N, M): mean squared differences of N targets to M sources, but for a term of each target's own.
 
-    The squared distance of a target t to a source s is t.t - 2 t.s + s.s: one matrix product, for the first
-    term does not depend on the source.
+    The squared distance of a target t to a source s is t.t - 2 t.s + s.s. The first term is left out, for it
+    is the same for all sources of a target; the others are a matrix product, or two with weights.
 
     Args:
         target: (N, K) float32.

@@ -18,7 +18,8 @@ from torch import Tensor
 # What one more offset must save in all, in mean squared differences of a pixel's patch. The trade-off between
 # repetition (too low) and pieces that do not fit (too high).
 PIECE_COST = 0.05
-# What a pixel pays for a source that another piece has. Less than a piece costs, or pixels would get none.
+# What a pixel pays for a source that another piece has, or had when that was chosen. Less than a piece costs,
+# or pixels would get none.
 REUSE_COST = 0.005
 # What a pixel pays for each neighbour in another piece: this, ...
 SEAM_COST = 0.002
@@ -83,7 +84,7 @@ def _shifted(targets: Tensor, offsets: Tensor, size: tuple[int, int]) -> tuple[T
 
 
 def _few(cost: Tensor, pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """(n,) int64, 1 <= n <= K: each of these offsets saves more than it costs.
+    """(n,) int64, 1 <= n <= K: each of these offsets but the first saves at least what it costs.
 
     The greedy algorithm for facility location: one after the other the offset that saves most. What one
     saves only falls as others are chosen, so few have to be looked at anew each time (Minoux, "Accelerated

@@ -158,22 +158,29 @@ def test_search_nearby_finds_the_best_of_nine_patches(square_hole: SquareHole) -
         assert found[:, pixel].tolist() == [min(max(source[0], 0), 23), min(max(source[1], 0), 31)]
 
 
-def test_a_block_takes_over_an_offset_that_suits_it(square_hole: SquareHole) -> None:
-    """Of blocks that are all copied from the right place, but for one, that one is mended by those beside."""
+def test_a_block_takes_over_an_offset_that_suits_it_better(square_hole: SquareHole) -> None:
+    """Of blocks that are all copied from the right place, but for one, that one is mended by those beside;
+    for a gain that is not clear it stays as it is.
+    """
     torch.manual_seed(0)
     image = torch.rand(1, 3, 32, 64)
-    known = 1 - F.pad(square_hole(32, 8, 24), (0, 32))
-    level = PatchLevel(Level(image, known), 5)
-    guess = level.compose(image.roll(-32, 3))
+    hole = F.pad(square_hole(32, 8, 24), (0, 32))
+    level = PatchLevel(Level(image, 1 - hole), 5)
     right = level.identity()
     right[1] = (right[1] + 32).clamp(max=63)
     wrong = right.clone()
     block = torch.tensor([16 * 64 + 16, 16 * 64 + 17, 17 * 64 + 16, 17 * 64 + 17])
     wrong[1, block] -= 6
-    hole = (1 - known).flatten() > 0
+    inside = hole.flatten() > 0
+    shown, other = image.roll(-32, 3), image.roll(-26, 3)
 
-    assert torch.equal(level.propagate(guess, wrong)[:, hole], right[:, hole])
-    assert torch.equal(level.propagate(guess, right)[:, hole], right[:, hole])
+    def mended(share: float) -> Tensor:
+        guess = level.compose(torch.lerp(shown, other, share))
+        return level.propagate(guess, wrong)[:, inside]
+
+    assert torch.equal(mended(0.4), right[:, inside])
+    # The squares of 0.49 and 0.51 differ by less than a tenth.
+    assert torch.equal(mended(0.49)[:, (inside.nonzero()[:, 0] == block[0])], wrong[:, block[:1]])
 
 
 def test_a_guess_of_means_finds_texture(square_hole: SquareHole) -> None:
