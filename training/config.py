@@ -130,7 +130,7 @@ class LossConfig:
     perceptual: float = 6.0
     perceptual_trunk: Literal["alexnet", "vgg16", "st-lpips"] = "alexnet"
     perceptual_scale: Literal[1, 2, 4] = 1
-    adversarial: float = 30.0
+    adversarial: float = 45.0
     adversarial_kind: Literal["non-saturating", "hinge", "least-squares", "wasserstein"] = "hinge"
     feature_matching: float = 300.0
     r1: float = 0.0
