@@ -158,7 +158,7 @@ class PatchLevel:
 
     @functools.cached_property
     def _block_penalty(self) -> Tensor:
-        """(h*w,): the worst penalty of a block that begins at each, and of the pixels right of it and below."""
+        """(h*w,): the worst penalty of a block that begins at each, and of the pixels right and below."""
         return spread(F.pad(self.penalty.view(1, 1, *self.size), (0, 1, 0, 1)), 1)[..., 1:, 1:].flatten()
 
     def _blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
