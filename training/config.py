@@ -11,6 +11,7 @@ from model_core.checkpoint import open_atomically
 from model_core.config import GeneratorConfig
 from training.errors import OptionError
 from training.fields import build, leaves
+from training.view import CELL
 
 Kind = Literal["thin", "medium", "thick", "boxes", "objects"]
 # The least value of numbers that may not go down to 0.
@@ -108,6 +109,8 @@ class LossConfig:
         excess_detail: detail of brightness, in the hole, beyond that of the copies and, near the border,
             that of the truth; against ripples and beads.
         excess_colour_detail: the same of colour, against lattices of colours.
+        excess_spectrum: power of single frequencies in small windows of the hole, beyond that of the copies;
+            against hatching.
         perceptual: feature distance of the composited picture, per share of hole.
         perceptual_trunk: whose features: "alexnet", "vgg16" (dearer), or "st-lpips", the metric itself
             (dearest).
@@ -127,10 +130,11 @@ class LossConfig:
     colour: float = 2.0
     excess_detail: float = 50.0
     excess_colour_detail: float = 80.0
+    excess_spectrum: float = 10.0
     perceptual: float = 6.0
     perceptual_trunk: Literal["alexnet", "vgg16", "st-lpips"] = "alexnet"
     perceptual_scale: Literal[1, 2, 4] = 1
-    adversarial: float = 45.0
+    adversarial: float = 90.0
     adversarial_kind: Literal["non-saturating", "hinge", "least-squares", "wasserstein"] = "hinge"
     feature_matching: float = 300.0
     r1: float = 0.0
@@ -263,9 +267,10 @@ def _require_ranges(config: TrainConfig) -> None:
     if config.crop_size % multiple:
         raise OptionError(f"crop_size is {config.crop_size}; expected a multiple of {multiple}")
     layers = config.discriminator.layers
-    if config.crop_size < 3 * 2**layers:
+    least = 3 * 2**layers + CELL
+    if config.crop_size < least:
         raise OptionError(
-            f"crop_size is {config.crop_size}; a discriminator of {layers} layers needs {3 * 2**layers}"
+            f"crop_size is {config.crop_size}; a discriminator of {layers} layers needs {least}"
         )
     if not any(getattr(config.masks, kind) for kind in typing.get_args(Kind)):
         raise OptionError("all mask frequencies are 0; expected at least one above 0")

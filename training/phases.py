@@ -14,6 +14,8 @@ from training import losses
 from training.config import LossConfig
 from training.data import Batch
 from training.discriminator import Discriminator, Verdict
+from training.spectrum import excess_spectrum
+from training.view import View
 
 Metrics = dict[str, Tensor]
 
@@ -56,6 +58,11 @@ class Networks:
 def composite(prediction: Tensor, batch: Batch) -> Tensor:
     """(B, 3, H, W): the prediction in the hole, the photograph elsewhere."""
     return torch.lerp(batch.image, prediction, batch.mask)
+
+
+def shown(batch: Batch, view: View) -> Batch:
+    """The same part of the photographs and of their masks."""
+    return Batch(view.of(batch.image), view.of(batch.mask))
 
 
 def discriminator_phase(
@@ -105,10 +112,15 @@ def _penalties(
 
 
 def generator_phase(
-    networks: Networks, batch: Batch, fill: Fill, config: LossConfig, adversarial: bool
+    networks: Networks, batch: Batch, fill: Fill, config: LossConfig, view: View, adversarial: bool
 ) -> Phase:
-    """Come near the truth and, when `adversarial`, convince the discriminator."""
+    """Come near the truth and, when `adversarial`, convince the discriminator.
+
+    Args:
+        view: what trunk and discriminator are shown.
+    """
     inpainted = composite(fill.prediction, batch)
+    seen, part = view.of(inpainted), shown(batch, view)
     terms: Metrics = {}
     if config.l1_hole:
         terms["l1_hole"] = losses.masked_l1(fill.prediction, batch.image, batch.mask)
@@ -124,13 +136,15 @@ def generator_phase(
         terms["excess_colour_detail"] = losses.excess_colour_detail(
             inpainted, fill.copied, batch.image, batch.mask
         )
+    if config.excess_spectrum:
+        terms["excess_spectrum"] = excess_spectrum(inpainted, fill.copied, batch.mask)
     if config.perceptual:
-        terms["perceptual"] = _perceptual(networks, inpainted, batch.image, batch.mask)
+        terms["perceptual"] = _perceptual(networks, seen, part.image, part.mask)
     if config.coarse_perceptual:
         guess, truth, share = coarse_pictures(fill.coarse, batch)
         terms["coarse_perceptual"] = _perceptual(networks, guess, truth, share)
     if adversarial:
-        terms |= _adversarial_terms(networks, batch, inpainted, config)
+        terms |= _adversarial_terms(networks, part, seen, config)
     loss = torch.stack([getattr(config, name) * term for name, term in terms.items()]).sum()
     metrics = {f"generator/{name}": term for name, term in terms.items()} | {"generator/loss": loss}
     return Phase(loss, _detached(metrics | diversity(fill.prediction, batch)))

@@ -7,9 +7,10 @@ from torch.optim import Adam
 from training.config import TrainConfig
 from training.data import Batch
 from training.distributed import World, average_gradients
-from training.phases import Metrics, Networks, composite, discriminator_phase, generator_phase
+from training.phases import Metrics, Networks, composite, discriminator_phase, generator_phase, shown
 from training.schedule import is_adversarial, learning_rate_factor
 from training.state import TrainingState
+from training.view import draw_view
 
 
 def train_step(
@@ -23,16 +24,17 @@ def train_step(
     factor = learning_rate_factor(config, state.samples, done)
     adversarial = is_adversarial(config, done)
     fill = networks.fill(batch)
+    view = draw_view(config.seed * 1_000_003 + state.samples)
     metrics: Metrics = {}
     if adversarial and state.discriminator_optimizer:
-        inpainted = composite(fill.prediction, batch)
+        inpainted = view.of(composite(fill.prediction, batch))
         share = uniform_shares(config, state.samples + world.rank * config.batch_size, batch)
-        phase = discriminator_phase(networks, batch, inpainted, config.losses, state.step, share)
+        phase = discriminator_phase(networks, shown(batch, view), inpainted, config.losses, state.step, share)
         norm = update(
             state.discriminator_optimizer, phase.loss, factor * config.lr_discriminator, config, world
         )
         metrics |= phase.metrics | {"discriminator/gradient_norm": norm}
-    phase = generator_phase(networks, batch, fill, config.losses, adversarial)
+    phase = generator_phase(networks, batch, fill, config.losses, view, adversarial)
     norm = update(state.generator_optimizer, phase.loss, factor * config.lr_generator, config, world)
     metrics |= phase.metrics | {"generator/gradient_norm": norm}
     new_samples = config.batch_size * world.size

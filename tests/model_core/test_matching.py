@@ -183,6 +183,25 @@ def test_a_block_takes_over_an_offset_that_suits_it_better(square_hole: SquareHo
     assert torch.equal(mended(0.49)[:, (inside.nonzero()[:, 0] == block[0])], wrong[:, block[:1]])
 
 
+def test_a_block_may_be_copied_from_beside_what_may_not(square_hole: SquareHole) -> None:
+    """Its four pixels are what must be far enough from another hole, not those beside them."""
+    torch.manual_seed(0)
+    image = torch.rand(1, 3, 32, 64)
+    other = F.pad(square_hole(32, 8, 24), (32, 0))
+    level = PatchLevel(Level(image, 1 - F.pad(square_hole(32, 8, 24), (0, 32)) - other), 5)
+    block = [16 * 64 + 16, 16 * 64 + 17, 17 * 64 + 16, 17 * 64 + 17]
+    right = level.identity()
+    right[1] = (right[1] + 20).clamp(max=63)
+    wrong = right.clone()
+    wrong[1, block] -= 6
+    # Columns 36 and 37, of which the patches end before the hole at 40.
+    assert [level.penalty[16 * 64 + column] for column in (37, 38)] == [0, 4]
+
+    taken = level.propagate(level.compose(image.roll(-20, 3)), wrong)
+
+    assert torch.equal(taken[:, block], right[:, block])
+
+
 def test_a_guess_of_means_finds_texture(square_hole: SquareHole) -> None:
     """Left of the hole is a texture, right of it a plain; the guess has the texture's mean."""
     rows, columns = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")

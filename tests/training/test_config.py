@@ -37,7 +37,7 @@ def test_json_keeps_every_field(tmp_path: Path) -> None:
         ({"augmentation": {"min_zoom": 2.0}}, "augmentation.min_zoom is 2.0; expected at most max_zoom, 1.3"),
         ({"masks": {"min_area": 0.4}}, "masks.min_area is 0.4; expected at most 0.3"),
         ({"crop_size": 250}, "crop_size is 250; expected a multiple of 32"),
-        ({"crop_size": 64, "discriminator": {"layers": 5}}, "5 layers needs 96"),
+        ({"crop_size": 64, "discriminator": {"layers": 5}}, "5 layers needs 104"),
         ({"precision": "fp8"}, "precision is 'fp8'; expected one of auto, bf16, fp32"),
         ({"losses": {"adversarial_kind": "dcgan"}}, "adversarial_kind is 'dcgan'; expected one of non-sat"),
         (

@@ -17,8 +17,11 @@ from training.phases import (
 )
 from training.state import TrainingState, build_state
 from training.step import train_step
+from training.view import View
 
 CPU, ALONE = torch.device("cpu"), World(0, 1)
+# The middle of a crop.
+MIDDLE = View(4, 4)
 Configure = Callable[..., TrainConfig]
 
 
@@ -118,7 +121,9 @@ def test_generator_phase_does_not_teach_the_discriminator(configure: Configure, 
     config = configure()
     _, networks = start(config)
 
-    generator_phase(networks, batch, networks.fill(batch), config.losses, adversarial=True).loss.backward()
+    generator_phase(
+        networks, batch, networks.fill(batch), config.losses, MIDDLE, adversarial=True
+    ).loss.backward()
 
     assert all(p.grad is None for p in networks.discriminator.parameters())
     assert all(p.requires_grad for p in networks.discriminator.parameters())
@@ -126,7 +131,7 @@ def test_generator_phase_does_not_teach_the_discriminator(configure: Configure, 
 
 TERMS = [
     "l1_hole", "l1_known", "coarse", "coarse_perceptual", "colour", "excess_detail", "excess_colour_detail",
-    "perceptual", "adversarial", "feature_matching",
+    "excess_spectrum", "perceptual", "adversarial", "feature_matching",
 ]  # fmt: skip
 
 
@@ -137,11 +142,33 @@ def test_each_loss_can_be_used_alone(term: str, configure: Configure, batch: Bat
     _, networks = start(config)
 
     adversarial = networks.discriminator is not None
-    metrics = generator_phase(networks, batch, networks.fill(batch), config.losses, adversarial).metrics
+    metrics = generator_phase(
+        networks, batch, networks.fill(batch), config.losses, MIDDLE, adversarial
+    ).metrics
 
     terms = {name for name in metrics if name.startswith("generator/")}
     assert terms == {f"generator/{term}", "generator/loss"}
     assert metrics["generator/loss"].item() == pytest.approx(2 * metrics[f"generator/{term}"].item())
+
+
+@pytest.mark.parametrize("term", ["perceptual", "adversarial", "feature_matching"])
+def test_trunk_and_discriminator_see_the_view_alone(term: str, configure: Configure, batch: Batch) -> None:
+    """No gradient reaches rows and columns outside, and some reaches the first of those inside."""
+    config = configure(losses=dict.fromkeys(TERMS, 0.0) | {term: 1.0})
+    _, networks = start(config)
+    batch = batch._replace(mask=torch.ones_like(batch.mask))
+    fill = networks.fill(batch)
+    prediction = fill.prediction.detach().requires_grad_()
+    fill = fill._replace(prediction=prediction)
+
+    view = View(top=3, left=5)
+    adversarial = networks.discriminator is not None
+    generator_phase(networks, batch, fill, config.losses, view, adversarial).loss.backward()
+
+    reached = prediction.grad.abs().sum((0, 1)) > 0
+    rows, columns = reached.any(1).nonzero()[:, 0], reached.any(0).nonzero()[:, 0]
+    assert (rows.min(), rows.max()) == (3, 64 - 8 + 2)
+    assert (columns.min(), columns.max()) == (5, 64 - 8 + 4)
 
 
 def test_networks_that_no_loss_needs_are_not_built(configure: Configure) -> None:
@@ -202,5 +229,5 @@ def test_every_perceptual_trunk_trains(trunk: str, configure: Configure, batch: 
     config = configure(losses={"perceptual": 1.0, "perceptual_trunk": trunk, "perceptual_scale": 1})
     _, networks = start(config)
 
-    metrics = generator_phase(networks, batch, networks.fill(batch), config.losses, False).metrics
+    metrics = generator_phase(networks, batch, networks.fill(batch), config.losses, MIDDLE, False).metrics
     assert metrics["generator/perceptual"] > 0
