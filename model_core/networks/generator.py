@@ -19,7 +19,7 @@ PAINTED_DEPTH = (48, 96)
 LARGE_DEPTH = (8, 24)
 # ... where the copies fit together: wholly up to the first of these misfits, not at all from the second.
 FITTING_DEPTH = (0, 8)
-FITTING_MISFIT = (0.115, 0.135)
+FITTING_MISFIT = (0.09, 0.12)
 
 
 class Fill(NamedTuple):

@@ -3,8 +3,7 @@
 Patches that are chosen one by one repeat whatever lies nearest: a sky shows the same bird five times. In a
 photograph few offsets, from where a pixel is to where it is copied from, account for most of what looks alike
 (He and Sun, "Statistics of Patch Offsets for Image Completion", ECCV 2012). So all pixels of the hole share
-few offsets, and those of one offset form one piece, as rigid as it was in the photograph. What one piece
-shows already is a little worse for the next.
+few offsets, and those of one offset form one piece, as rigid as it was in the photograph.
 
 Offsets are (2, K) int64, rows and columns; pixels (N,) int64 numbers in reading order.
 """
@@ -18,9 +17,6 @@ from torch import Tensor
 # What one more offset must save in all, in mean squared differences of a pixel's patch. The trade-off between
 # repetition (too low) and pieces that do not fit (too high).
 PIECE_COST = 0.05
-# What a pixel pays for a source that another piece has, or had when that was chosen. Less than a piece costs,
-# or pixels would get none.
-REUSE_COST = 0.005
 # What a pixel pays for each neighbour in another piece: this, ...
 SEAM_COST = 0.002
 # ... and this many times the mean squared difference of what the two pieces show there.
@@ -46,7 +42,7 @@ def sources_of_pieces(distance: Tensor, targets: Tensor, sources: Tensor, image:
     offsets = _best_offsets(targets, sources[distance.argmin(1)], size)
     pixels, inside = _shifted(targets, offsets, size)
     cost = _costs(distance, sources, pixels, inside, size)
-    few = _few(cost, pixels, size)
+    few = _few(cost)
     cost = cost[:, few]
     # No seam is worth a source that there is not.
     cost = cost.masked_fill(cost > distance.amax(1, keepdim=True), torch.inf)
@@ -83,7 +79,7 @@ def _shifted(targets: Tensor, offsets: Tensor, size: tuple[int, int]) -> tuple[T
     return row.clamp(0, height - 1) * width + column.clamp(0, width - 1), inside
 
 
-def _few(cost: Tensor, pixels: Tensor, size: tuple[int, int]) -> Tensor:
+def _few(cost: Tensor) -> Tensor:
     """(n,) int64, 1 <= n <= K: each of these offsets but the first saves at least what it costs.
 
     The greedy algorithm for facility location: one after the other the offset that saves most. What one
@@ -93,27 +89,23 @@ def _few(cost: Tensor, pixels: Tensor, size: tuple[int, int]) -> Tensor:
 
     Args:
         cost: (N, K) float32.
-        pixels: (N, K) int64, the pixel that each offset leads to.
     """
     # Many small decisions, each of which depends on the one before: nothing for a GPU.
-    costs, places = cost.t().contiguous().cpu().numpy(), pixels.t().contiguous().cpu().numpy()
+    costs = cost.t().contiguous().cpu().numpy()
     lowest = costs.max(0)
-    reuse = np.zeros(size[0] * size[1], np.float32)
     savings = [(-saved, offset) for offset, saved in enumerate((lowest - costs).sum(1).tolist())]
     heapq.heapify(savings)
     chosen: list[int] = []
     while savings:
         offset = heapq.heappop(savings)[1]
-        asked = costs[offset] + reuse[places[offset]]
-        saved = float(np.maximum(lowest - asked, 0).sum())
+        saved = float(np.maximum(lowest - costs[offset], 0).sum())
         if savings and saved < -savings[0][0]:
             heapq.heappush(savings, (-saved, offset))
             continue
         if chosen and saved < PIECE_COST:
             break
         chosen.append(offset)
-        reuse[places[offset][asked < lowest]] = REUSE_COST
-        lowest = np.minimum(asked, lowest)
+        lowest = np.minimum(costs[offset], lowest)
     return torch.tensor(chosen, device=cost.device)
 
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model_core.networks import pieces
-from model_core.networks.pieces import PIECE_COST, REUSE_COST, _place_seams, sources_of_pieces
+from model_core.networks.pieces import PIECE_COST, _place_seams, sources_of_pieces
 
 SIZE = (4, 16)
 PLAIN = torch.zeros(1, 3, *SIZE)
@@ -64,30 +63,6 @@ def test_not_another_piece_where_it_does_not_pay() -> None:
     left = (targets % SIZE[1] < 8)[:, None]
     distance = torch.where(left == (column < 0), 0.0, PIECE_COST / len(targets))
     assert len((sources_of_pieces(distance, targets, sources, PLAIN) - targets).unique()) == 1
-
-
-@pytest.mark.parametrize(("reuse", "offset"), [(0.0, -3), (REUSE_COST, 3)])
-def test_what_is_shown_already_is_shown_again_where_it_pays(
-    reuse: float, offset: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Column 6 must be copied from column 4. Column 7 may be as well, or at a price from column 10."""
-    monkeypatch.setattr(pieces, "REUSE_COST", reuse)
-    pixels = torch.arange(SIZE[0] * SIZE[1])
-    inside = (pixels % SIZE[1] == 6) | (pixels % SIZE[1] == 7)
-    targets, sources = inside.nonzero()[:, 0], (~inside).nonzero()[:, 0]
-    down, across = displacement(targets, sources)
-    second = (targets % SIZE[1] == 7)[:, None]
-    first_row = (targets < SIZE[1])[:, None]
-    distance = torch.full_like(down, 10, dtype=torch.float32)
-    distance[(down == 0) & (across == -2) & ~second] = 0
-    distance[(down == 0) & (across == -3) & second & ~first_row] = 0
-    # Three times this is more than a piece costs, and less if three sources more are used again.
-    distance[(down == 0) & (across == 3) & second & ~first_row] = (PIECE_COST + REUSE_COST) / 3
-    distance[(down == 0) & (across == 3) & second & first_row] = 0
-
-    offsets = sources_of_pieces(distance, targets, sources, PLAIN) - targets
-
-    assert (offsets[second[:, 0] & ~first_row[:, 0]] == offset).all()
 
 
 def test_pieces_meet_where_they_look_alike() -> None:
