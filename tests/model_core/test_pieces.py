@@ -1,6 +1,5 @@
 """Few offsets for a whole hole."""
 
-import pytest
 import torch
 from torch import Tensor
 
