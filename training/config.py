@@ -109,8 +109,8 @@ class LossConfig:
         excess_detail: detail of brightness, in the hole, beyond that of the copies and, near the border,
             that of the truth; against ripples and beads.
         excess_colour_detail: the same of colour, against lattices of colours.
-        excess_spectrum: power of single frequencies in small windows of the hole, beyond that of the copies;
-            against hatching.
+        excess_spectrum: logarithm of the power of single frequencies, in small windows of the hole, beyond
+            that of the copies; against hatching.
         perceptual: feature distance of the composited picture, per share of hole.
         perceptual_trunk: whose features: "alexnet", "vgg16" (dearer), or "st-lpips", the metric itself
             (dearest).
@@ -270,7 +270,8 @@ def _require_ranges(config: TrainConfig) -> None:
     least = 3 * 2**layers + CELL
     if config.crop_size < least:
         raise OptionError(
-            f"crop_size is {config.crop_size}; a discriminator of {layers} layers needs {least}"
+            f"crop_size is {config.crop_size}; a discriminator of {layers} layers needs {least}, all but {CELL} "
+            "of which it sees at a time"
         )
     if not any(getattr(config.masks, kind) for kind in typing.get_args(Kind)):
         raise OptionError("all mask frequencies are 0; expected at least one above 0")

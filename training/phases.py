@@ -66,16 +66,23 @@ def shown(batch: Batch, view: View) -> Batch:
 
 
 def discriminator_phase(
-    networks: Networks, batch: Batch, inpainted: Tensor, config: LossConfig, step: int, share: Tensor
+    networks: Networks,
+    batch: Batch,
+    inpainted: Tensor,
+    config: LossConfig,
+    view: View,
+    step: int,
+    share: Tensor,
 ) -> Phase:
     """Tell photographs from composited fills. No gradient reaches the generator.
 
     Args:
         inpainted: (B, 3, H, W), composited.
+        view: what the discriminator is shown.
         step: decides whether the lazy penalty is due.
         share: (B, 1, 1, 1) uniform in [0, 1], for the gradient penalty.
     """
-    inpainted = inpainted.detach()
+    batch, inpainted = shown(batch, view), view.of(inpainted.detach())
     verdict = networks.judge(torch.cat([batch.image, inpainted]), batch.mask.repeat(2, 1, 1, 1))
     real, fake = verdict.logits.chunk(2)
     adversarial = losses.ADVERSARIAL[config.adversarial_kind]
@@ -121,6 +128,21 @@ def generator_phase(
     """
     inpainted = composite(fill.prediction, batch)
     seen, part = view.of(inpainted), shown(batch, view)
+    terms = _plain_terms(batch, fill, inpainted, config)
+    if config.perceptual:
+        terms["perceptual"] = _perceptual(networks, seen, part.image, part.mask)
+    if config.coarse_perceptual:
+        guess, truth, share = coarse_pictures(fill.coarse, batch)
+        terms["coarse_perceptual"] = _perceptual(networks, guess, truth, share)
+    if adversarial:
+        terms |= _adversarial_terms(networks, part, seen, config)
+    loss = torch.stack([getattr(config, name) * term for name, term in terms.items()]).sum()
+    metrics = {f"generator/{name}": term for name, term in terms.items()} | {"generator/loss": loss}
+    return Phase(loss, _detached(metrics | diversity(fill.prediction, batch)))
+
+
+def _plain_terms(batch: Batch, fill: Fill, inpainted: Tensor, config: LossConfig) -> Metrics:
+    """The losses that need no other network."""
     terms: Metrics = {}
     if config.l1_hole:
         terms["l1_hole"] = losses.masked_l1(fill.prediction, batch.image, batch.mask)
@@ -138,16 +160,7 @@ def generator_phase(
         )
     if config.excess_spectrum:
         terms["excess_spectrum"] = excess_spectrum(inpainted, fill.copied, batch.mask)
-    if config.perceptual:
-        terms["perceptual"] = _perceptual(networks, seen, part.image, part.mask)
-    if config.coarse_perceptual:
-        guess, truth, share = coarse_pictures(fill.coarse, batch)
-        terms["coarse_perceptual"] = _perceptual(networks, guess, truth, share)
-    if adversarial:
-        terms |= _adversarial_terms(networks, part, seen, config)
-    loss = torch.stack([getattr(config, name) * term for name, term in terms.items()]).sum()
-    metrics = {f"generator/{name}": term for name, term in terms.items()} | {"generator/loss": loss}
-    return Phase(loss, _detached(metrics | diversity(fill.prediction, batch)))
+    return terms
 
 
 def _perceptual(networks: Networks, picture: Tensor, truth: Tensor, mask: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 SIDE = 32
 # Windows with at most this share of hole do not count, those that are all hole count wholly.
 LEAST_HOLE = 0.75
-# By how much the logarithm of the power may lie above that of the copies: twice it is chance.
+# By how much the logarithm of the power may lie above that of the copies: twice the power is chance.
 MARGIN = 0.7
 # The power of noise of one step of 8 bits, which nobody sees.
 UNSEEN = 6e-5
@@ -31,7 +31,9 @@ def excess_spectrum(inpainted: Tensor, copied: Tensor, mask: Tensor) -> Tensor:
     share = F.avg_pool2d(mask, SIDE, SIDE // 2).flatten(1)
     weight = (share - LEAST_HOLE).clamp_min(0) / (1 - LEAST_HOLE)
     with torch.no_grad():
-        allowed = _smoothed(local_power(copied), 5)
+        power = local_power(copied)
+        # Peaks of the copies' own, which the wider mean flattens, are allowed too.
+        allowed = torch.maximum(_smoothed(power, 5), _smoothed(power, 3))
     ratio = _smoothed(local_power(inpainted), 3) / allowed
     excess = F.relu(ratio.log() - MARGIN).mean((2, 3))
     return (weight * excess).sum() / weight.sum().clamp_min(1)

@@ -7,7 +7,7 @@ from torch.optim import Adam
 from training.config import TrainConfig
 from training.data import Batch
 from training.distributed import World, average_gradients
-from training.phases import Metrics, Networks, composite, discriminator_phase, generator_phase, shown
+from training.phases import Metrics, Networks, composite, discriminator_phase, generator_phase
 from training.schedule import is_adversarial, learning_rate_factor
 from training.state import TrainingState
 from training.view import draw_view
@@ -27,9 +27,9 @@ def train_step(
     view = draw_view(config.seed * 1_000_003 + state.samples)
     metrics: Metrics = {}
     if adversarial and state.discriminator_optimizer:
-        inpainted = view.of(composite(fill.prediction, batch))
+        inpainted = composite(fill.prediction, batch)
         share = uniform_shares(config, state.samples + world.rank * config.batch_size, batch)
-        phase = discriminator_phase(networks, shown(batch, view), inpainted, config.losses, state.step, share)
+        phase = discriminator_phase(networks, batch, inpainted, config.losses, view, state.step, share)
         norm = update(
             state.discriminator_optimizer, phase.loss, factor * config.lr_discriminator, config, world
         )

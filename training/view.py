@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# The largest stride of trunks and discriminators: their cells are so many pixels wide.
+# The stride, in all, of the default trunk and of the default discriminator: their cells are so many pixels
+# wide. Deeper ones have wider cells, of which a generator still knows something.
 CELL = 8
 
 
@@ -30,5 +31,5 @@ class View(NamedTuple):
 
 def draw_view(seed: int) -> View:
     """A random view, with pixels at any place in the cells."""
-    top, left = torch.randint(CELL, (2,), generator=torch.Generator().manual_seed(seed)).tolist()
+    top, left = torch.randint(CELL + 1, (2,), generator=torch.Generator().manual_seed(seed)).tolist()
     return View(top, left)

@@ -53,6 +53,19 @@ def test_hatching_costs_where_noise_of_its_strength_does_not() -> None:
     assert excess_detail(fills["hatching"], copied, copied, HOLE).item() < 0.01
 
 
+def test_the_copies_themselves_cost_nothing() -> None:
+    """Nor does what is as strong; stripes that go on are no hatching."""
+    for copied in (noise(0.1, 1), hatching(0.1), hatching(0.1, period=4) + noise(0.02, 1)):
+        assert excess_spectrum(copied, copied, HOLE).item() == 0
+
+
+def test_twice_the_power_is_free_and_four_times_is_not() -> None:
+    copied = noise(0.1, 1)
+
+    assert excess_spectrum(1.4 * copied, copied, HOLE).item() < 0.01
+    assert 0.4 < excess_spectrum(2 * copied, copied, HOLE).item() < math.log(4) - 0.7
+
+
 def test_faint_hatching_costs_in_a_flat_area_only() -> None:
     """As it shows there only; what no screen shows costs nothing anywhere."""
     flat, rough = torch.zeros(1, 3, 96, 96), noise(0.3, 1)
@@ -74,6 +87,23 @@ def test_windows_that_are_mostly_known_do_not_count() -> None:
     assert excess_spectrum(hatching(0.05), flat, narrow).item() == 0
     assert excess_spectrum(hatching(0.05), flat, torch.zeros_like(HOLE)).item() == 0
     assert excess_spectrum(hatching(0.05), flat, half).item() == pytest.approx(whole, rel=0.05)
+
+
+def test_windows_count_by_how_much_hole_they_have() -> None:
+    """One window with hatching that has 7/8 of hole, among flat ones that are all hole."""
+    mask = torch.ones(1, 1, 32, 64)
+    mask[..., :4] = 0
+    fill = hatching(0.05)[..., :32, :64].clone()
+    alone, flat = fill[..., :32], torch.zeros(1, 3, 32, 64)
+    fill[..., 32:] = 0
+    half = fill[..., 16:48]
+
+    def cost(picture: Tensor) -> float:
+        return excess_spectrum(picture, torch.zeros_like(picture), HOLE[..., :32, : picture.shape[-1]]).item()
+
+    # Weights of 1/2, 1 and 1 for the windows that begin at columns 0, 16 and 32.
+    expected = (cost(alone) / 2 + cost(half)) / 2.5
+    assert excess_spectrum(fill, flat, mask).item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_its_gradient_takes_hatching_away() -> None:

@@ -17,7 +17,7 @@ from training.phases import (
 )
 from training.state import TrainingState, build_state
 from training.step import train_step
-from training.view import View
+from training.view import View, draw_view
 
 CPU, ALONE = torch.device("cpu"), World(0, 1)
 # The middle of a crop.
@@ -93,7 +93,7 @@ def test_overfitting_teaches_the_discriminator(configure: Configure, batch: Batc
     state, networks = start(config)
     fake = composite(torch.zeros_like(batch.image), batch)
     for _ in range(60):
-        phase = discriminator_phase(networks, batch, fake, config.losses, 0, torch.rand(2, 1, 1, 1))
+        phase = discriminator_phase(networks, batch, fake, config.losses, MIDDLE, 0, torch.rand(2, 1, 1, 1))
         state.discriminator_optimizer.zero_grad()
         phase.loss.backward()
         state.discriminator_optimizer.step()
@@ -169,6 +169,24 @@ def test_trunk_and_discriminator_see_the_view_alone(term: str, configure: Config
     rows, columns = reached.any(1).nonzero()[:, 0], reached.any(0).nonzero()[:, 0]
     assert (rows.min(), rows.max()) == (3, 64 - 8 + 2)
     assert (columns.min(), columns.max()) == (5, 64 - 8 + 4)
+
+
+def test_a_step_shows_one_view_and_the_next_another(configure: Configure, batch: Batch) -> None:
+    """To the discriminator, while it learns and while the generator does."""
+    config = configure(losses={"perceptual": 0, "adversarial": 1.0})
+    state, networks = start(config)
+    masks: list[torch.Tensor] = []
+    networks.discriminator.register_forward_pre_hook(lambda _, inputs: masks.append(inputs[1][:2]))
+
+    for _ in range(2):
+        train_step(state, networks, batch, config, 0.5, ALONE)
+
+    first, second = masks[: len(masks) // 2], masks[len(masks) // 2 :]
+    view, other = (draw_view(config.seed * 1_000_003 + samples) for samples in (0, 2))
+    assert view != other
+    assert all(torch.equal(mask, view.of(batch.mask)) for mask in first)
+    assert all(torch.equal(mask, other.of(batch.mask)) for mask in second)
+    assert len(first) >= 2
 
 
 def test_networks_that_no_loss_needs_are_not_built(configure: Configure) -> None:

@@ -14,9 +14,9 @@ def test_a_view_leaves_out_rows_and_columns() -> None:
     assert seen[0, 0, -1, -1] == crop[0, 0, 3 + 23, 5 + 31]
 
 
-def test_every_place_in_a_cell_is_drawn() -> None:
-    """And the same seed draws the same."""
+def test_every_place_is_drawn() -> None:
+    """So each pixel of a crop is shown some time; and the same seed draws the same."""
     views = [draw_view(seed) for seed in range(1000)]
 
-    assert {view.top for view in views} == {view.left for view in views} == set(range(CELL))
+    assert {view.top for view in views} == {view.left for view in views} == set(range(CELL + 1))
     assert views == [draw_view(seed) for seed in range(1000)]
