@@ -270,8 +270,8 @@ def _require_ranges(config: TrainConfig) -> None:
     least = 3 * 2**layers + CELL
     if config.crop_size < least:
         raise OptionError(
-            f"crop_size is {config.crop_size}; a discriminator of {layers} layers needs {least}, all but {CELL} "
-            "of which it sees at a time"
+            f"crop_size is {config.crop_size}; a discriminator of {layers} layers needs {least}, "
+            f"all but {CELL} of which it sees at a time"
         )
     if not any(getattr(config.masks, kind) for kind in typing.get_args(Kind)):
         raise OptionError("all mask frequencies are 0; expected at least one above 0")
