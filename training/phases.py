@@ -124,7 +124,7 @@ def generator_phase(
     """Come near the truth and, when `adversarial`, convince the discriminator.
 
     Args:
-        view: what trunk and discriminator are shown.
+        view: what trunk and discriminator are shown; the early guess is shown whole.
     """
     inpainted = composite(fill.prediction, batch)
     seen, part = view.of(inpainted), shown(batch, view)

@@ -24,11 +24,12 @@ def train_step(
     factor = learning_rate_factor(config, state.samples, done)
     adversarial = is_adversarial(config, done)
     fill = networks.fill(batch)
-    view = draw_view(config.seed * 1_000_003 + state.samples)
+    view = draw_view(random_source(config, state.samples))
     metrics: Metrics = {}
     if adversarial and state.discriminator_optimizer:
         inpainted = composite(fill.prediction, batch)
-        share = uniform_shares(config, state.samples + world.rank * config.batch_size, batch)
+        source = random_source(config, state.samples + world.rank * config.batch_size)
+        share = torch.rand(len(batch.image), 1, 1, 1, generator=source).to(batch.image.device)
         phase = discriminator_phase(networks, batch, inpainted, config.losses, view, state.step, share)
         norm = update(
             state.discriminator_optimizer, phase.loss, factor * config.lr_discriminator, config, world
@@ -56,7 +57,6 @@ def update(optimizer: Adam, loss: Tensor, learning_rate: float, config: TrainCon
     return norm.detach()
 
 
-def uniform_shares(config: TrainConfig, first_sample: int, batch: Batch) -> Tensor:
-    """(B, 1, 1, 1) in [0, 1]: random, but a pure function of the seed and the first sample's index."""
-    source = torch.Generator().manual_seed(config.seed * 1_000_003 + first_sample)
-    return torch.rand(len(batch.image), 1, 1, 1, generator=source).to(batch.image.device)
+def random_source(config: TrainConfig, first_sample: int) -> torch.Generator:
+    """On the CPU: what it draws is a pure function of the run's seed and the first sample's index."""
+    return torch.Generator().manual_seed(config.seed * 1_000_003 + first_sample)

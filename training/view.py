@@ -29,7 +29,7 @@ class View(NamedTuple):
         return pictures[..., self.top : self.top + height, self.left : self.left + width]
 
 
-def draw_view(seed: int) -> View:
+def draw_view(source: torch.Generator) -> View:
     """A random view, with pixels at any place in the cells."""
-    top, left = torch.randint(CELL + 1, (2,), generator=torch.Generator().manual_seed(seed)).tolist()
+    top, left = torch.randint(CELL + 1, (2,), generator=source).tolist()
     return View(top, left)

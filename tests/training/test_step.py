@@ -16,7 +16,7 @@ from training.phases import (
     generator_phase,
 )
 from training.state import TrainingState, build_state
-from training.step import train_step
+from training.step import random_source, train_step
 from training.view import View, draw_view
 
 CPU, ALONE = torch.device("cpu"), World(0, 1)
@@ -182,7 +182,7 @@ def test_a_step_shows_one_view_and_the_next_another(configure: Configure, batch:
         train_step(state, networks, batch, config, 0.5, ALONE)
 
     first, second = masks[: len(masks) // 2], masks[len(masks) // 2 :]
-    view, other = (draw_view(config.seed * 1_000_003 + samples) for samples in (0, 2))
+    view, other = (draw_view(random_source(config, samples)) for samples in (0, 2))
     assert view != other
     assert all(torch.equal(mask, view.of(batch.mask)) for mask in first)
     assert all(torch.equal(mask, other.of(batch.mask)) for mask in second)

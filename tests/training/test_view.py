@@ -16,7 +16,11 @@ def test_a_view_leaves_out_rows_and_columns() -> None:
 
 def test_every_place_is_drawn() -> None:
     """So each pixel of a crop is shown some time; and the same seed draws the same."""
-    views = [draw_view(seed) for seed in range(1000)]
+
+    def drawn() -> list[View]:
+        return [draw_view(torch.Generator().manual_seed(seed)) for seed in range(1000)]
+
+    views = drawn()
 
     assert {view.top for view in views} == {view.left for view in views} == set(range(CELL + 1))
-    assert views == [draw_view(seed) for seed in range(1000)]
+    assert views == drawn()
