@@ -40,7 +40,10 @@ MISFIT_REACH = 16
 
 
 class PatchLevel:
-    """One scale of one picture: its reduced image, what is known of it, and which patches may be copied."""
+    """One scale of one picture: its reduced image, what is known of it, and which patches may be copied.
+
+    The image may have further channels than its colours; an exhaustive search compares them all.
+    """
 
     def __init__(self, level: Level, patch_size: int) -> None:
         self.image = level.average
@@ -60,7 +63,7 @@ class PatchLevel:
         return (4 * spread(self.hole, self.patch_size // 2) + 16 * self.hole).flatten()
 
     def compose(self, guess: Tensor) -> Tensor:
-        """(1, 3, h, w): the known pixels, and `guess` in the hole."""
+        """(1, C, h, w): the known pixels, and `guess` in the hole."""
         return torch.lerp(guess, self.image, self.known)
 
     def identity(self) -> Tensor:
@@ -87,7 +90,7 @@ class PatchLevel:
         """Give each target the best of all patches without a hole pixel, or one that few pieces are made of.
 
         Args:
-            guess: (1, 3, h, w) float32, the known pixels and what is guessed in the hole.
+            guess: (1, C, h, w) float32, the known pixels and what is guessed in the hole.
             field: what stands where nothing is found.
             shows_means: whether the guess is a network's, which averages what it cannot know. Compared with
                 pixels, it would find what is smooth; so it is compared with means around them.
@@ -96,7 +99,7 @@ class PatchLevel:
         if len(sources) == 0 or len(targets) == 0:
             return field
         if shows_means:
-            known = self._patches(self.known.expand(1, 3, *self.size), targets)
+            known = self._patches(self.known.expand_as(self.image), targets)
             target = self._patches(guess, targets)
             distance = _distances(target, self._patches(self.image, sources), known)
             distance += _distances(target, self._patches(self._means(), sources), 1 - known)
@@ -104,7 +107,8 @@ class PatchLevel:
             distance = _distances(self._patches(guess, targets), self._patches(self.image, sources))
         distance += self._displacement_cost(targets, sources)
         if in_pieces:
-            chosen = sources_of_pieces(distance, targets, sources, self.image)
+            # Seams show in the colours.
+            chosen = sources_of_pieces(distance, targets, sources, self.image[:, :3])
         else:
             chosen = sources[distance.argmin(1)]
         field = field.clone()
@@ -112,11 +116,11 @@ class PatchLevel:
         return field
 
     def _means(self) -> Tensor:
-        """(1, 3, h, w): the mean of the known pixels around each."""
+        """(1, C, h, w): the mean of the known pixels around each."""
         side = 2 * MEAN_REACH + 1
         known = torch.cat([self.image * self.known, self.known], 1)
         total = F.avg_pool2d(F.pad(known, (MEAN_REACH,) * 4), side, 1)
-        return total[:, :3] / total[:, 3:].clamp_min(1e-12)
+        return total[:, :-1] / total[:, -1:].clamp_min(1e-12)
 
     def _displacement_cost(self, targets: Tensor, sources: Tensor) -> Tensor:
         """(N, M): what it costs N pixels to be copied from M others."""
@@ -127,7 +131,7 @@ class PatchLevel:
         return cost
 
     def _patches(self, image: Tensor, pixels: Tensor) -> Tensor:
-        """(N, patch_size^2 * 3): the patches of a (1, 3, h, w) picture around N pixels."""
+        """(N, patch_size^2 * C): the patches of a (1, C, h, w) picture around N pixels."""
         row, column = self._field(pixels)
         return _windows(image, self.patch_size, self.patch_size // 2)[row, column].flatten(1)
 
@@ -220,12 +224,12 @@ class PatchLevel:
         shift = _bordered((field[0] + reach) * width + field[1] + reach - inner, self.size, reach)
         hole = self.hole.flatten().nonzero()[:, 0]
         here = inner[hole]
-        total = guess.new_zeros(len(hole), 4)
+        total = guess.new_zeros(len(hole), guess.shape[1] + 1)
         for down in range(-reach, reach + 1):
             for right in range(-reach, reach + 1):
                 total += colours[here + shift[here + down * width + right]]
         rows = _rows(guess)
-        colour, weight = total[:, :3], total[:, 3:]
+        colour, weight = total[:, :-1], total[:, -1:]
         rows[hole] = torch.where(weight > 0, colour / weight.clamp_min(1), rows[hole])
         return rows.t().reshape(guess.shape)
 

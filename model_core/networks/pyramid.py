@@ -11,7 +11,7 @@ class Level(NamedTuple):
     """One scale of a picture with a hole.
 
     Attributes:
-        average: (B, 3, h, w) float32, the mean of the known pixels in each cell; 0 where nothing is known.
+        average: (B, C, h, w) float32, the mean of the known pixels in each cell; 0 where nothing is known.
         share: (B, 1, h, w) float32 in [0, 1], the known share of each cell's area.
     """
 
@@ -23,7 +23,7 @@ def known_pyramid(image: Tensor, known: Tensor) -> list[Level]:
     """The picture at full scale, at 1/2, 1/4, and so on down to one pixel; nothing bleeds out of the hole.
 
     Args:
-        image: (B, 3, H, W) float32; values where known is 0 are ignored.
+        image: (B, C, H, W) float32; values where known is 0 are ignored.
         known: (B, 1, H, W) float32 in {0, 1}, 1 = known.
     """
     image = image * known
@@ -32,9 +32,26 @@ def known_pyramid(image: Tensor, known: Tensor) -> list[Level]:
     while max(sums.shape[-2:]) > 1:
         # What lies beyond an odd side counts as hole.
         sums = halved(F.pad(sums, (0, sums.shape[-1] % 2, 0, sums.shape[-2] % 2)))
-        share = sums[:, 3:]
-        levels.append(Level(sums[:, :3] / share.clamp_min(1e-12), share))
+        share = sums[:, -1:]
+        levels.append(Level(sums[:, :-1] / share.clamp_min(1e-12), share))
     return levels
+
+
+def deviation(full: Level, reduced: Level) -> Tensor:
+    """How much the known pixels of each cell differ: their standard deviation, over all colours.
+
+    Args:
+        full: the picture, (B, C, H, W).
+        reduced: the same at a smaller scale, (B, C, h, w), H / h and W / w the same power of two.
+
+    Returns:
+        (B, 1, h, w) float32; 0 where nothing is known.
+    """
+    squares = full.average.square().mean(1, keepdim=True)
+    while squares.shape[-1] > reduced.share.shape[-1]:
+        squares = halved(squares)
+    variance = squares / reduced.share.clamp_min(1e-12) - reduced.average.square().mean(1, keepdim=True)
+    return variance.clamp_min(0).sqrt()
 
 
 def push_pull(levels: list[Level]) -> list[Tensor]:
@@ -44,7 +61,7 @@ def push_pull(levels: list[Level]) -> list[Tensor]:
         levels: of `known_pyramid`, from full scale down.
 
     Returns:
-        For each level (B, 3, h, w): the averages where something is known, else interpolated from the level
+        For each level (B, C, h, w): the averages where something is known, else interpolated from the level
         below. What is known at full scale is unchanged.
     """
     filled = [levels[-1].average]

@@ -70,6 +70,18 @@ def test_match_keeps_together_what_belongs_together(square_hole: SquareHole) -> 
     assert (jumps <= 8).float().mean() > 0.9
 
 
+def test_contrast_tells_apart_what_has_the_same_colour() -> None:
+    """A hole in rough ground is filled with such, though a smooth wall has the mean colour of both, exactly."""
+    torch.manual_seed(0)
+    image = torch.zeros(1, 3, 256, 256)
+    grains = 0.6 * torch.randn(1, 1, 64, 40).clamp(-1.5, 1.5)
+    image[..., 96:] = F.interpolate(grains, scale_factor=4.0, mode="nearest")
+    mask = torch.zeros(1, 1, 256, 256)
+    mask[..., 64:192, 112:224] = 1
+    found = copy_into(image, mask, torch.zeros(1, 3, 32, 32))
+    assert (found.source[0, 1][mask[0, 0] > 0] >= 96).float().mean() > 0.95
+
+
 def test_few_pieces_fill_a_hole() -> None:
     """In a plain that is alike everywhere; the nearest source of each pixel would repeat the border."""
     torch.manual_seed(0)
