@@ -71,7 +71,7 @@ def test_match_keeps_together_what_belongs_together(square_hole: SquareHole) -> 
 
 
 def test_contrast_tells_apart_what_has_the_same_colour() -> None:
-    """A hole in rough ground is filled with such, though a smooth wall has the mean colour of both, exactly."""
+    """A hole in rough ground is filled with such, though a smooth wall is exactly of its mean colour."""
     torch.manual_seed(0)
     image = torch.zeros(1, 3, 256, 256)
     grains = 0.6 * torch.randn(1, 1, 64, 40).clamp(-1.5, 1.5)
