@@ -29,6 +29,9 @@ COLUMN_COST = 0.05
 PROPAGATION_GAIN = 0.9
 # ... and that to a patch beside the source below this share.
 STEP_GAIN = 0.8
+# What an exhaustive search may find is this far from holes and from the picture's edge. Nearer to them, one
+# would show the same strip again and again; farther, it leaves out what is most like the hole's content.
+SOURCE_REACH = 1
 # How far around a pixel its mean is taken, which a guess is compared with that can only show means.
 MEAN_REACH = 1
 # A block, and the blocks above, below, left and right of it, in pixels.
@@ -62,6 +65,14 @@ class PatchLevel:
         """A source with holes in its patch is a last resort, one that is itself a hole the very last."""
         return (4 * spread(self.hole, self.patch_size // 2) + 16 * self.hole).flatten()
 
+    @functools.cached_property
+    def sources(self) -> Tensor:
+        """(M,): the pixels that an exhaustive search may find."""
+        height, width = self.size
+        beyond = spread(F.pad(self.hole, (SOURCE_REACH,) * 4, value=1.0), SOURCE_REACH)
+        inner = beyond[..., SOURCE_REACH : SOURCE_REACH + height, SOURCE_REACH : SOURCE_REACH + width]
+        return (inner == 0).flatten().nonzero()[:, 0]
+
     def compose(self, guess: Tensor) -> Tensor:
         """(1, C, h, w): the known pixels, and `guess` in the hole."""
         return torch.lerp(guess, self.image, self.known)
@@ -87,7 +98,9 @@ class PatchLevel:
         return guess, field
 
     def search_everywhere(self, guess: Tensor, field: Tensor, shows_means: bool, in_pieces: bool) -> Tensor:
-        """Give each target the best of all patches without a hole pixel, or one that few pieces are made of.
+        """Give each target the best of all sources, or one that few pieces are made of.
+
+        Where a source's patch has pixels of the hole, what is guessed there is compared.
 
         Args:
             guess: (1, C, h, w) float32, the known pixels and what is guessed in the hole.
@@ -95,16 +108,16 @@ class PatchLevel:
             shows_means: whether the guess is a network's, which averages what it cannot know. Compared with
                 pixels, it would find what is smooth; so it is compared with means around them.
         """
-        sources, targets = (self.penalty == 0).nonzero()[:, 0], self.matched.flatten().nonzero()[:, 0]
+        sources, targets = self.sources, self.matched.flatten().nonzero()[:, 0]
         if len(sources) == 0 or len(targets) == 0:
             return field
         if shows_means:
             known = self._patches(self.known.expand_as(self.image), targets)
             target = self._patches(guess, targets)
-            distance = _distances(target, self._patches(self.image, sources), known)
+            distance = _distances(target, self._patches(guess, sources), known)
             distance += _distances(target, self._patches(self._means(), sources), 1 - known)
         else:
-            distance = _distances(self._patches(guess, targets), self._patches(self.image, sources))
+            distance = _distances(self._patches(guess, targets), self._patches(guess, sources))
         distance += self._displacement_cost(targets, sources)
         if in_pieces:
             # Seams show in the colours.

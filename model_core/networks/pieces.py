@@ -16,7 +16,7 @@ from torch import Tensor
 
 # What one more offset must save in all, in mean squared differences of a pixel's patch. The trade-off between
 # repetition (too low) and pieces that do not fit (too high).
-PIECE_COST = 0.05
+PIECE_COST = 0.2
 # What a pixel pays for each neighbour in another piece: this, ...
 SEAM_COST = 0.002
 # ... and this many times the mean squared difference of what the two pieces show there.
