@@ -214,6 +214,26 @@ def test_a_block_may_be_copied_from_beside_what_may_not(square_hole: SquareHole)
     assert torch.equal(taken[:, block], right[:, block])
 
 
+def test_sources_are_next_to_no_hole_and_no_edge(square_hole: SquareHole) -> None:
+    """All others may be found, also those whose patch of 5x5 pixels meets the hole."""
+    level = PatchLevel(Level(torch.rand(1, 3, 16, 16), 1 - square_hole(16, 6, 10)), 5)
+    rows, columns = torch.meshgrid(torch.arange(16), torch.arange(16), indexing="ij")
+    inside = ((rows > 0) & (rows < 15) & (columns > 0) & (columns < 15)).flatten()
+    near = ((rows >= 5) & (rows < 11) & (columns >= 5) & (columns < 11)).flatten()
+    assert torch.equal(level.sources, (inside & ~near).nonzero()[:, 0])
+
+
+def test_a_source_beside_the_hole_is_compared_as_guessed(square_hole: SquareHole) -> None:
+    """Its patch meets the hole; what the picture has there, which is nothing, must not count."""
+    torch.manual_seed(0)
+    truth = torch.rand(1, 3, 16, 3).repeat(1, 1, 1, 6)[..., :16]
+    known = 1 - square_hole(16, 6, 10)
+    level = PatchLevel(Level(truth * known, known), 5)
+    field = level.search_everywhere(truth, level.identity(), shows_means=False, in_pieces=False)
+    # Three to the left is beside the hole, six to either side is as like it and farther.
+    assert field[:, 7 * 16 + 7].tolist() == [7, 4]
+
+
 def test_a_guess_of_means_finds_texture(square_hole: SquareHole) -> None:
     """Left of the hole is a texture, right of it a plain; the guess has the texture's mean."""
     rows, columns = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
