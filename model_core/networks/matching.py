@@ -1,14 +1,14 @@
 """Copying from the known surroundings: a coarse-to-fine patch match that fills a hole with real pixels.
 
 Nothing here is learned. Starting from a coarse guess of the hole, every patch that touches the hole looks for
-the known patch most like it; the patches found vote for new colours, and the search is repeated on those
-(Wexler, Shechtman and Irani, "Space-Time Completion of Video", TPAMI 2007). At 1/16 scale the search is
-exhaustive, by matrix products, of colours and of the contrast below that scale; first against means of what
-is known, since the guess shows no more, and it ends with few large `pieces`. From 1/8 to 1/2 scale the guess
-is first voted for anew with that scale's pixels, and only the offsets of the pixels beside and the patches
-around the inherited match are tried (PatchMatch: Barnes et al., SIGGRAPH 2009), which keeps together what was
-found together. At full scale the matched pixels are copied, so that the copy is as sharp as the photograph.
-`membrane` fits their colours to those around the hole, and `seamless` to each other.
+the patch most like it around a known pixel; the patches found vote for new colours, and the search is
+repeated on those (Wexler, Shechtman and Irani, "Space-Time Completion of Video", TPAMI 2007). At 1/16 scale
+the search is exhaustive, by matrix products, of colours and of the contrast below that scale; first against
+means of what is known, since the guess shows no more, and it ends with few large `pieces`. From 1/8 to 1/2
+scale the guess is first voted for anew with that scale's pixels, and only the offsets of the pixels beside
+and the patches around the inherited match are tried (PatchMatch: Barnes et al., SIGGRAPH 2009), which keeps
+together what was found together. At full scale the matched pixels are copied, so that the copy is as sharp as
+the photograph. `membrane` fits their colours to those around the hole, and `seamless` to each other.
 
 A *field* is a (2, H*W) int64 tensor: for each pixel the row and the column of its source. *Rows* are (H*W, C)
 tensors, one pixel a row. Masks: 1 = hole to fill; `known` is the opposite, 1 = known.
@@ -28,7 +28,7 @@ from model_core.networks.seamless import seam_correction
 
 COARSE_SCALE = 16
 FINE_SCALES = (8, 4, 2)
-# How much contrast counts beside colours where the search begins.
+# What a standard deviation is multiplied by to be a channel beside the colours.
 CONTRAST_WEIGHT = 4.0
 
 
@@ -120,9 +120,11 @@ def _vote_on(correction: Tensor, hole: Tensor) -> Tensor:
 
 def _match_one(levels: list[Level], smooth: Tensor, coarse: Tensor, config: GeneratorConfig) -> Match:
     by_scale = {2**k: level for k, level in enumerate(levels)}
-    level, guess = _first_guess(levels[0], by_scale[COARSE_SCALE], coarse, config)
-    guess, field = level.settle(guess, config.coarse_passes)
-    guess = guess[:, :3]
+    level = PatchLevel(_with_contrast(levels[0], by_scale[COARSE_SCALE]), config.patch_size)
+    # The coarse guess has no contrast: that of the surroundings stands for it.
+    contrast = push_pull(known_pyramid(level.image[:, 3:], level.known))[0]
+    guess, field = level.settle(level.compose(torch.cat([halved(coarse), contrast], 1)), config.coarse_passes)
+    guess = guess[:, :3]  # From here on colours alone are compared.
     for scale in FINE_SCALES:
         level = PatchLevel(by_scale[scale], config.patch_size)
         field = _enlarge_field(field, guess, level.size)
@@ -140,18 +142,10 @@ def _match_one(levels: list[Level], smooth: Tensor, coarse: Tensor, config: Gene
     return Match(copied, correction, distance, misfit, field.view(1, 2, *size))
 
 
-def _first_guess(
-    full: Level, reduced: Level, coarse: Tensor, config: GeneratorConfig
-) -> tuple[PatchLevel, Tensor]:
-    """The level that the search begins at, and the guess there; both have contrast as a fourth channel.
-
-    A lawn and a wall may have the same mean colour; the contrast within each pixel's area tells them apart.
-    In the hole it is guessed to be what it is around.
-    """
+def _with_contrast(full: Level, reduced: Level) -> Level:
+    """With contrast as a fourth channel: a lawn and a wall may have the same mean colour."""
     contrast = CONTRAST_WEIGHT * deviation(full, reduced)
-    level = PatchLevel(Level(torch.cat([reduced.average, contrast], 1), reduced.share), config.patch_size)
-    around = push_pull(known_pyramid(contrast, level.known))[0]
-    return level, level.compose(torch.cat([halved(coarse), around], 1))
+    return Level(torch.cat([reduced.average, contrast], 1), reduced.share)
 
 
 def _copy(image: Tensor, known: Tensor, field: Tensor, otherwise: Tensor) -> Tensor:

@@ -29,9 +29,12 @@ COLUMN_COST = 0.05
 PROPAGATION_GAIN = 0.9
 # ... and that to a patch beside the source below this share.
 STEP_GAIN = 0.8
-# What an exhaustive search may find is this far from holes and from the picture's edge. Nearer to them, one
-# would show the same strip again and again; farther, it leaves out what is most like the hole's content.
+# Around what an exhaustive search may find, this many pixels to every side are known. With more, what is most
+# like the hole's content is left out.
 SOURCE_REACH = 1
+# What a source at the picture's edge costs a target that is not: a strip between hole and edge would be shown
+# again and again.
+EDGE_COST = 0.5
 # How far around a pixel its mean is taken, which a guess is compared with that can only show means.
 MEAN_REACH = 1
 # A block, and the blocks above, below, left and right of it, in pixels.
@@ -45,7 +48,8 @@ MISFIT_REACH = 16
 class PatchLevel:
     """One scale of one picture: its reduced image, what is known of it, and which patches may be copied.
 
-    The image may have further channels than its colours; an exhaustive search compares them all.
+    The image may have further channels than its colours, for exhaustive searches and votes; searches nearby
+    take colours alone.
     """
 
     def __init__(self, level: Level, patch_size: int) -> None:
@@ -62,16 +66,15 @@ class PatchLevel:
 
     @functools.cached_property
     def penalty(self) -> Tensor:
-        """A source with holes in its patch is a last resort, one that is itself a hole the very last."""
+        """What a search nearby charges a source: one with holes in its patch is a last resort, one that is a
+        hole itself the very last.
+        """
         return (4 * spread(self.hole, self.patch_size // 2) + 16 * self.hole).flatten()
 
     @functools.cached_property
     def sources(self) -> Tensor:
         """(M,): the pixels that an exhaustive search may find."""
-        height, width = self.size
-        beyond = spread(F.pad(self.hole, (SOURCE_REACH,) * 4, value=1.0), SOURCE_REACH)
-        inner = beyond[..., SOURCE_REACH : SOURCE_REACH + height, SOURCE_REACH : SOURCE_REACH + width]
-        return (inner == 0).flatten().nonzero()[:, 0]
+        return (spread(self.hole, SOURCE_REACH) == 0).flatten().nonzero()[:, 0]
 
     def compose(self, guess: Tensor) -> Tensor:
         """(1, C, h, w): the known pixels, and `guess` in the hole."""
@@ -100,7 +103,7 @@ class PatchLevel:
     def search_everywhere(self, guess: Tensor, field: Tensor, shows_means: bool, in_pieces: bool) -> Tensor:
         """Give each target the best of all sources, or one that few pieces are made of.
 
-        Where a source's patch has pixels of the hole, what is guessed there is compared.
+        Where a source's patch has pixels of the hole, the guess stands for them.
 
         Args:
             guess: (1, C, h, w) float32, the known pixels and what is guessed in the hole.
@@ -115,7 +118,7 @@ class PatchLevel:
             known = self._patches(self.known.expand_as(self.image), targets)
             target = self._patches(guess, targets)
             distance = _distances(target, self._patches(guess, sources), known)
-            distance += _distances(target, self._patches(self._means(), sources), 1 - known)
+            distance += _distances(target, self._patches(self._means(guess), sources), 1 - known)
         else:
             distance = _distances(self._patches(guess, targets), self._patches(guess, sources))
         distance += self._displacement_cost(targets, sources)
@@ -128,20 +131,26 @@ class PatchLevel:
         field[:, targets] = self._field(chosen)
         return field
 
-    def _means(self) -> Tensor:
-        """(1, C, h, w): the mean of the known pixels around each."""
+    def _means(self, otherwise: Tensor) -> Tensor:
+        """(1, C, h, w): the mean of the known pixels around each, where there are none `otherwise`."""
         side = 2 * MEAN_REACH + 1
         known = torch.cat([self.image * self.known, self.known], 1)
         total = F.avg_pool2d(F.pad(known, (MEAN_REACH,) * 4), side, 1)
-        return total[:, :-1] / total[:, -1:].clamp_min(1e-12)
+        mean, share = total[:, :-1], total[:, -1:]
+        return torch.where(share > 0, mean / share.clamp_min(1e-12), otherwise)
 
     def _displacement_cost(self, targets: Tensor, sources: Tensor) -> Tensor:
         """(N, M): what it costs N pixels to be copied from M others."""
         side = max(self.size)
         (row, column), (source_row, source_column) = self._field(targets), self._field(sources)
         rows, columns = (row[:, None] - source_row).abs(), (column[:, None] - source_column).abs()
-        cost: Tensor = rows * (ROW_COST / side) + columns * (COLUMN_COST / side)
+        inwards = ~self._at_edge(row, column)[:, None] & self._at_edge(source_row, source_column)
+        cost: Tensor = rows * (ROW_COST / side) + columns * (COLUMN_COST / side) + EDGE_COST * inwards
         return cost
+
+    def _at_edge(self, row: Tensor, column: Tensor) -> Tensor:
+        height, width = self.size
+        return (row == 0) | (row == height - 1) | (column == 0) | (column == width - 1)
 
     def _patches(self, image: Tensor, pixels: Tensor) -> Tensor:
         """(N, patch_size^2 * C): the patches of a (1, C, h, w) picture around N pixels."""

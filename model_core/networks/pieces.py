@@ -66,7 +66,7 @@ def _costs(
     place = torch.full((size[0] * size[1],), -1, device=sources.device)
     place[sources] = torch.arange(len(sources), device=sources.device)
     source = torch.where(inside, place[pixels], -1)
-    # One beyond the edges, or with holes in its patch, is worse than the worst by more than a piece costs.
+    # What is no source is worse than the worst by more than a piece costs.
     worst = distance.amax(1, keepdim=True) + 2 * PIECE_COST
     return torch.where(source >= 0, distance.gather(1, source.clamp_min(0)), worst)
 

@@ -38,10 +38,10 @@ def known_pyramid(image: Tensor, known: Tensor) -> list[Level]:
 
 
 def deviation(full: Level, reduced: Level) -> Tensor:
-    """How much the known pixels of each cell differ: their standard deviation, over all colours.
+    """The standard deviation of each cell's known pixels: the root of the mean of the colours' variances.
 
     Args:
-        full: the picture, (B, C, H, W).
+        full: the picture as `known_pyramid` returns it at full scale, each pixel known or 0.
         reduced: the same at a smaller scale, (B, C, h, w), H / h and W / w the same power of two.
 
     Returns:

@@ -214,24 +214,49 @@ def test_a_block_may_be_copied_from_beside_what_may_not(square_hole: SquareHole)
     assert torch.equal(taken[:, block], right[:, block])
 
 
-def test_sources_are_next_to_no_hole_and_no_edge(square_hole: SquareHole) -> None:
-    """All others may be found, also those whose patch of 5x5 pixels meets the hole."""
+def test_sources_have_known_pixels_around_them(square_hole: SquareHole) -> None:
+    """One to every side, and no more: the patch of 5x5 pixels may meet the hole."""
     level = PatchLevel(Level(torch.rand(1, 3, 16, 16), 1 - square_hole(16, 6, 10)), 5)
     rows, columns = torch.meshgrid(torch.arange(16), torch.arange(16), indexing="ij")
-    inside = ((rows > 0) & (rows < 15) & (columns > 0) & (columns < 15)).flatten()
     near = ((rows >= 5) & (rows < 11) & (columns >= 5) & (columns < 11)).flatten()
-    assert torch.equal(level.sources, (inside & ~near).nonzero()[:, 0])
+    assert torch.equal(level.sources, (~near).nonzero()[:, 0])
 
 
-def test_a_source_beside_the_hole_is_compared_as_guessed(square_hole: SquareHole) -> None:
-    """Its patch meets the hole; what the picture has there, which is nothing, must not count."""
+def test_a_source_whose_patch_meets_the_hole_is_compared_as_guessed(square_hole: SquareHole) -> None:
+    """What the picture has in its hole, which is nothing, must not count."""
     torch.manual_seed(0)
     truth = torch.rand(1, 3, 16, 3).repeat(1, 1, 1, 6)[..., :16]
     known = 1 - square_hole(16, 6, 10)
     level = PatchLevel(Level(truth * known, known), 5)
     field = level.search_everywhere(truth, level.identity(), shows_means=False, in_pieces=False)
-    # Three to the left is beside the hole, six to either side is as like it and farther.
+    # The patch three to the left meets the hole; six to the right is as like it, but farther.
     assert field[:, 7 * 16 + 7].tolist() == [7, 4]
+
+
+def test_means_stand_for_what_is_not_known_around_a_source(square_hole: SquareHole) -> None:
+    """In a plain all sources are equally good, those whose patch meets the hole too: the nearest is taken."""
+    known = 1 - square_hole(16, 6, 10)
+    level = PatchLevel(Level(known.expand(1, 3, 16, 16), known), 5)
+    guess = torch.ones(1, 3, 16, 16)
+    field = level.search_everywhere(guess, level.identity(), shows_means=True, in_pieces=False)
+    assert field[:, 7 * 16 + 7].tolist() == [7, 4]
+
+
+def test_an_edge_goes_on_at_the_edge_alone() -> None:
+    """A bar along the bottom is copied into a hole across it; a strip beside a hole is not shown inside."""
+    torch.manual_seed(0)
+    image = 0.1 * torch.randn(1, 3, 256, 256)
+    image[..., 240:, :] += 0.8
+    mask = torch.zeros(1, 1, 256, 256)
+    mask[..., 128:, 96:160] = 1
+    guess = F.avg_pool2d(push_pull(known_pyramid(image, 1 - mask))[0], 8)
+    found = copy_into(image, mask, guess)
+    assert found.copied[..., 244:, 96:160].mean() > 0.7
+    assert found.copied[..., 136:232, 96:160].mean().abs() < 0.1
+
+    level = PatchLevel(Level(torch.zeros(1, 3, 16, 16), 1 - F.pad(torch.ones(1, 1, 8, 6), (8, 2, 4, 4))), 5)
+    field = level.search_everywhere(level.image, level.identity(), shows_means=False, in_pieces=False)
+    assert (field[1].view(16, 16)[6:10, 9:13] < 15).all()
 
 
 def test_a_guess_of_means_finds_texture(square_hole: SquareHole) -> None:
