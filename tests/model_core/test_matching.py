@@ -242,8 +242,8 @@ def test_means_stand_for_what_is_not_known_around_a_source(square_hole: SquareHo
     assert field[:, 7 * 16 + 7].tolist() == [7, 4]
 
 
-def test_an_edge_goes_on_at_the_edge_alone() -> None:
-    """A bar along the bottom is copied into a hole across it; a strip beside a hole is not shown inside."""
+def test_a_bar_along_an_edge_goes_on() -> None:
+    """It is copied into a hole across it, and not shown further inside."""
     torch.manual_seed(0)
     image = 0.1 * torch.randn(1, 3, 256, 256)
     image[..., 240:, :] += 0.8
@@ -254,7 +254,12 @@ def test_an_edge_goes_on_at_the_edge_alone() -> None:
     assert found.copied[..., 244:, 96:160].mean() > 0.7
     assert found.copied[..., 136:232, 96:160].mean().abs() < 0.1
 
-    level = PatchLevel(Level(torch.zeros(1, 3, 16, 16), 1 - F.pad(torch.ones(1, 1, 8, 6), (8, 2, 4, 4))), 5)
+
+def test_a_strip_between_hole_and_edge_is_not_shown_inside() -> None:
+    """In a plain the nearest source is taken, unless it is at the edge."""
+    # Right of the hole are two columns; the last could be a source.
+    hole = F.pad(torch.ones(1, 1, 8, 6), (8, 2, 4, 4))
+    level = PatchLevel(Level(torch.zeros(1, 3, 16, 16), 1 - hole), 5)
     field = level.search_everywhere(level.image, level.identity(), shows_means=False, in_pieces=False)
     assert (field[1].view(16, 16)[6:10, 9:13] < 15).all()
 
