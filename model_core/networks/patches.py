@@ -35,8 +35,14 @@ SOURCE_REACH = 1
 # What a source at the picture's edge costs a target that is not: a strip between hole and edge would be shown
 # again and again.
 EDGE_COST = 0.5
-# How far around a pixel its mean is taken, which a guess is compared with that can only show means.
+# How far around a pixel its mean is taken, which a guess is compared with that can only show means, ...
 MEAN_REACH = 1
+# ... and which it may stand out from.
+SALIENCE_REACH = 2
+# What stands out must not come again and again where everything else fits: a gull in a calm sky. Up to the
+# first of these mean distances of the best sources it costs fully, from the second on nothing: where little
+# fits, the second best is worse than a repetition.
+CALM_DISTANCE = (0.03, 0.05)
 # A block, and the blocks above, below, left and right of it, in pixels.
 BLOCKS = ((0, 0), (-2, 0), (2, 0), (0, -2), (0, 2))
 # The mean squared difference of a rounding to 8 bits and back, which is nothing to go by.
@@ -76,6 +82,12 @@ class PatchLevel:
         """(M,): the pixels that an exhaustive search may find."""
         return (spread(self.hole, SOURCE_REACH) == 0).flatten().nonzero()[:, 0]
 
+    @functools.cached_property
+    def salience(self) -> Tensor:
+        """(h*w,): how much each known pixel stands out, as the squared difference to the mean around it."""
+        difference = self.image - self._means(SALIENCE_REACH, self.image)
+        return (difference.square().sum(1, keepdim=True) * self.known).flatten()
+
     def compose(self, guess: Tensor) -> Tensor:
         """(1, C, h, w): the known pixels, and `guess` in the hole."""
         return torch.lerp(guess, self.image, self.known)
@@ -114,28 +126,30 @@ class PatchLevel:
         sources, targets = self.sources, self.matched.flatten().nonzero()[:, 0]
         if len(sources) == 0 or len(targets) == 0:
             return field
+        target = self._patches(guess, targets)
         if shows_means:
             known = self._patches(self.known.expand_as(self.image), targets)
-            target = self._patches(guess, targets)
+            means = self._means(MEAN_REACH, guess)
             distance = _distances(target, self._patches(guess, sources), known)
-            distance += _distances(target, self._patches(self._means(guess), sources), 1 - known)
+            distance += _distances(target, self._patches(means, sources), 1 - known)
         else:
-            distance = _distances(self._patches(guess, targets), self._patches(guess, sources))
+            distance = _distances(target, self._patches(guess, sources))
         distance += self._displacement_cost(targets, sources)
         if in_pieces:
+            best = distance.amin(1) + target.square().mean(1)
             # Seams show in the colours.
-            chosen = sources_of_pieces(distance, targets, sources, self.image[:, :3])
+            colours, repetition = self.image[:, :3], self.salience * _calm(best.mean())
+            chosen = sources_of_pieces(distance, targets, sources, colours, repetition)
         else:
             chosen = sources[distance.argmin(1)]
         field = field.clone()
         field[:, targets] = self._field(chosen)
         return field
 
-    def _means(self, otherwise: Tensor) -> Tensor:
+    def _means(self, reach: int, otherwise: Tensor) -> Tensor:
         """(1, C, h, w): the mean of the known pixels around each, where there are none `otherwise`."""
-        side = 2 * MEAN_REACH + 1
         known = torch.cat([self.image * self.known, self.known], 1)
-        total = F.avg_pool2d(F.pad(known, (MEAN_REACH,) * 4), side, 1)
+        total = F.avg_pool2d(F.pad(known, (reach,) * 4), 2 * reach + 1, 1)
         mean, share = total[:, :-1], total[:, -1:]
         return torch.where(share > 0, mean / share.clamp_min(1e-12), otherwise)
 
@@ -254,6 +268,12 @@ class PatchLevel:
         colour, weight = total[:, :-1], total[:, -1:]
         rows[hole] = torch.where(weight > 0, colour / weight.clamp_min(1), rows[hole])
         return rows.t().reshape(guess.shape)
+
+
+def _calm(distance: Tensor) -> Tensor:
+    """1 up to the first of `CALM_DISTANCE`, 0 from the second on."""
+    first, last = CALM_DISTANCE
+    return ((last - distance) / (last - first)).clamp(0, 1)
 
 
 def _bordered(values: Tensor, size: tuple[int, int], width: int) -> Tensor:

@@ -17,6 +17,10 @@ from torch import Tensor
 # What one more offset must save in all, in mean squared differences of a pixel's patch. The trade-off between
 # repetition (too low) and pieces that do not fit (too high).
 PIECE_COST = 0.2
+# What it costs to copy a pixel that another piece shows already, by its salience, ...
+REPETITION_COST = 0.3
+# ... and at most: less than a piece, or a pixel might be left without a source.
+REPETITION_LIMIT = 0.1
 # What a pixel pays for each neighbour in another piece: this, ...
 SEAM_COST = 0.002
 # ... and this many times the mean squared difference of what the two pieces show there.
@@ -25,8 +29,10 @@ SEAM_WEIGHT = 0.3
 ROUNDS = 4
 
 
-def sources_of_pieces(distance: Tensor, targets: Tensor, sources: Tensor, image: Tensor) -> Tensor:
-    """Choose a source for each target such that few offsets serve all.
+def sources_of_pieces(
+    distance: Tensor, targets: Tensor, sources: Tensor, image: Tensor, salience: Tensor
+) -> Tensor:
+    """Choose a source for each target such that few offsets serve all, and what stands out is shown once.
 
     Args:
         distance: (N, M) float32, how badly each source suits each target, in mean squared differences. Only
@@ -34,6 +40,7 @@ def sources_of_pieces(distance: Tensor, targets: Tensor, sources: Tensor, image:
         targets: (N,) pixels.
         sources: (M,) pixels.
         image: (1, 3, h, w) float32, which the pixels are of.
+        salience: (h*w,) float32 >= 0, how much each of them stands out.
 
     Returns:
         (N,) pixels, each one of `sources`.
@@ -42,11 +49,11 @@ def sources_of_pieces(distance: Tensor, targets: Tensor, sources: Tensor, image:
     offsets = _best_offsets(targets, sources[distance.argmin(1)], size)
     pixels, inside = _shifted(targets, offsets, size)
     cost = _costs(distance, sources, pixels, inside, size)
-    few = _few(cost)
+    few, repetition = _few(cost, pixels, (REPETITION_COST * salience).clamp(max=REPETITION_LIMIT))
     cost = cost[:, few]
     # No seam is worth a source that there is not.
     cost = cost.masked_fill(cost > distance.amax(1, keepdim=True), torch.inf)
-    return _place_seams(cost, pixels[:, few], targets, image)
+    return _place_seams(cost + repetition, pixels[:, few], targets, image)
 
 
 def _best_offsets(targets: Tensor, best: Tensor, size: tuple[int, int]) -> Tensor:
@@ -79,8 +86,8 @@ def _shifted(targets: Tensor, offsets: Tensor, size: tuple[int, int]) -> tuple[T
     return row.clamp(0, height - 1) * width + column.clamp(0, width - 1), inside
 
 
-def _few(cost: Tensor) -> Tensor:
-    """(n,) int64, 1 <= n <= K: each of these offsets but the first saves at least what it costs.
+def _few(cost: Tensor, pixels: Tensor, again: Tensor) -> tuple[Tensor, Tensor]:
+    """Choose offsets such that each but the first saves at least what it costs.
 
     The greedy algorithm for facility location: one after the other the offset that saves most. What one
     saves only falls as others are chosen, so few have to be looked at anew each time (Minoux, "Accelerated
@@ -89,24 +96,36 @@ def _few(cost: Tensor) -> Tensor:
 
     Args:
         cost: (N, K) float32.
+        pixels: (N, K), what each offset would copy.
+        again: (h*w,) float32 in [0, `REPETITION_LIMIT`], what a pixel costs that is shown already.
+
+    Returns:
+        (n,) int64, 1 <= n <= K, the offsets; (N, n) float32, what they cost for pixels shown by those before.
     """
     # Many small decisions, each of which depends on the one before: nothing for a GPU.
-    costs = cost.t().contiguous().cpu().numpy()
+    costs, places, price = (x.contiguous().cpu().numpy() for x in (cost.t(), pixels.t(), again))
+    shown = np.zeros_like(price)
     lowest = costs.max(0)
     savings = [(-saved, offset) for offset, saved in enumerate((lowest - costs).sum(1).tolist())]
     heapq.heapify(savings)
     chosen: list[int] = []
+    repetition: list[Tensor] = []
     while savings:
         offset = heapq.heappop(savings)[1]
-        saved = float(np.maximum(lowest - costs[offset], 0).sum())
+        repeated = shown[places[offset]]
+        now = costs[offset] + repeated
+        saved = float(np.maximum(lowest - now, 0).sum())
         if savings and saved < -savings[0][0]:
             heapq.heappush(savings, (-saved, offset))
             continue
         if chosen and saved < PIECE_COST:
             break
         chosen.append(offset)
-        lowest = np.minimum(costs[offset], lowest)
-    return torch.tensor(chosen, device=cost.device)
+        repetition.append(torch.from_numpy(repeated))
+        taken = places[offset][now < lowest]
+        shown[taken] = price[taken]
+        lowest = np.minimum(now, lowest)
+    return torch.tensor(chosen, device=cost.device), torch.stack(repetition, 1).to(cost)
 
 
 def _place_seams(cost: Tensor, source: Tensor, targets: Tensor, image: Tensor) -> Tensor:

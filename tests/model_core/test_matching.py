@@ -264,6 +264,48 @@ def test_a_strip_between_hole_and_edge_is_not_shown_inside() -> None:
     assert (field[1].view(16, 16)[6:10, 9:13] < 15).all()
 
 
+def places_that_show_the_same(unlike: float) -> int:
+    """How many of two equal things in a hole are copied from the thing at the left, which is most like them,
+    rather than from the one at the right.
+
+    Args:
+        unlike: how much the guess differs from everything that is known.
+    """
+    torch.manual_seed(0)
+    left, right = torch.rand(2, 1, 3, 6, 4).clamp(0.2)
+    wanted = torch.cat([right[..., :1, :], left[..., 1:, :]], 2)
+    image = torch.zeros(1, 3, 16, 40)
+    for column, thing in ((4, left), (13, wanted), (22, wanted), (32, right)):
+        image[..., 5:11, column : column + 4] = thing
+    known = torch.ones(1, 1, 16, 40)
+    known[..., 4:12, 12:27] = 0
+    level = PatchLevel(Level(image * known, known), 5)
+    guess = image + unlike * torch.randn(image.shape).sign() * (1 - known)
+    source = level.search_everywhere(guess, level.identity(), shows_means=False, in_pieces=True)[1].view(
+        16, 40
+    )
+    return int((source[7, [14, 23]] < 8).sum())
+
+
+def test_what_stands_out_comes_once_where_all_fits() -> None:
+    assert places_that_show_the_same(unlike=0) == 1
+
+
+def test_what_stands_out_may_come_again_where_little_fits() -> None:
+    assert places_that_show_the_same(unlike=0.5) == 2
+
+
+def test_salience(square_hole: SquareHole) -> None:
+    """A dot in a plain stands out, the plain does not, and neither does what nobody knows."""
+    image, known = torch.zeros(1, 3, 16, 16), 1 - square_hole(16, 6, 10)
+    image[..., 3, 3] = 1
+    image[..., 6:10, 6:10] = 5
+    salience = PatchLevel(Level(image, known), 5).salience.view(16, 16)
+    assert salience[3, 3] > 2.5
+    assert salience.flatten().sort(descending=True)[0][1] < 0.05
+    assert (salience[6:10, 6:10] == 0).all()
+
+
 def test_a_guess_of_means_finds_texture(square_hole: SquareHole) -> None:
     """Left of the hole is a texture, right of it a plain; the guess has the texture's mean."""
     rows, columns = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")

@@ -7,6 +7,8 @@ from model_core.networks.pieces import PIECE_COST, _place_seams, sources_of_piec
 
 SIZE = (4, 16)
 PLAIN = torch.zeros(1, 3, *SIZE)
+# Nothing stands out.
+EVEN = torch.zeros(SIZE[0] * SIZE[1])
 
 
 def hole_in_the_middle() -> tuple[Tensor, Tensor]:
@@ -36,7 +38,7 @@ def test_one_piece_where_all_sources_are_as_good() -> None:
     nearest = sources[distance.argmin(1)]
     assert len((nearest - targets).unique()) > 1
 
-    chosen = sources_of_pieces(distance, targets, sources, PLAIN)
+    chosen = sources_of_pieces(distance, targets, sources, PLAIN, EVEN)
 
     assert (chosen - targets).unique().tolist() == [-3]
 
@@ -48,7 +50,7 @@ def test_another_piece_where_it_pays() -> None:
     left = (targets % SIZE[1] < 8)[:, None]
     distance = torch.where(left == (column < 0), 0.0, PIECE_COST)
 
-    offsets = sources_of_pieces(distance, targets, sources, PLAIN) - targets
+    offsets = sources_of_pieces(distance, targets, sources, PLAIN, EVEN) - targets
 
     assert len(offsets[left[:, 0]].unique()) == 1
     assert len(offsets[~left[:, 0]].unique()) == 1
@@ -61,7 +63,37 @@ def test_not_another_piece_where_it_does_not_pay() -> None:
     _, column = displacement(targets, sources)
     left = (targets % SIZE[1] < 8)[:, None]
     distance = torch.where(left == (column < 0), 0.0, PIECE_COST / len(targets))
-    assert len((sources_of_pieces(distance, targets, sources, PLAIN) - targets).unique()) == 1
+    assert len((sources_of_pieces(distance, targets, sources, PLAIN, EVEN) - targets).unique()) == 1
+
+
+def two_that_fit_the_same() -> tuple[Tensor, Tensor, Tensor]:
+    """Targets, sources, and distances: columns 6 and 7, and 10 and 11, are both best copied from 0 and 1,
+    slightly worse from 2 and 3, and not at all from elsewhere. In the top row it is the other way round.
+    """
+    pixels = torch.arange(SIZE[0] * SIZE[1])
+    column = pixels % SIZE[1]
+    hole = (column == 6) | (column == 7) | (column == 10) | (column == 11)
+    targets, sources = hole.nonzero()[:, 0], (~hole).nonzero()[:, 0]
+    row, _ = displacement(targets, sources)
+    place, top = column[sources], (targets < SIZE[1])[:, None]
+    distance = torch.full_like(row, 10, dtype=torch.float32)
+    for first, other in ((0, 0.0), (2, 0.05)):
+        fits = (row == 0) & (place == first + column[targets][:, None] % 2)
+        distance[fits] = torch.where(top, 0.05 - other, other).expand_as(distance)[fits]
+    return targets, sources, distance
+
+
+def test_what_stands_out_is_shown_once() -> None:
+    targets, sources, distance = two_that_fit_the_same()
+    salience = EVEN.clone()
+    salience[torch.arange(len(EVEN)) % SIZE[1] < 2] = 1.0
+    shown = sources_of_pieces(distance, targets, sources, PLAIN, salience).sort()[0]
+    assert (shown[1:] > shown[:-1]).all()
+
+
+def test_what_does_not_stand_out_may_come_again() -> None:
+    targets, sources, distance = two_that_fit_the_same()
+    assert (sources_of_pieces(distance, targets, sources, PLAIN, EVEN) % SIZE[1] < 2).all()
 
 
 def test_pieces_meet_where_they_look_alike() -> None:
@@ -79,7 +111,7 @@ def test_pieces_meet_where_they_look_alike() -> None:
     distance[(down == 0) & (across == -6) & (place != 9)] = 0
     distance[(down == 0) & (across == 6) & (place != 6)] = 0
 
-    offsets = sources_of_pieces(distance, targets, sources, image) - targets
+    offsets = sources_of_pieces(distance, targets, sources, image, EVEN) - targets
 
     assert (offsets == torch.where(place[:, 0] == 6, -6, 6)).all()
 
@@ -92,7 +124,8 @@ def test_sources_are_among_those_allowed() -> None:
         count = int(torch.randint(1, len(pixels), ()))
         targets, sources = pixels[:count].sort()[0], pixels[count:].sort()[0]
         distance = torch.rand(len(targets), len(sources)) * 10 ** float(torch.randint(-4, 3, ()))
-        chosen = sources_of_pieces(distance, targets, sources, torch.rand(1, 3, *SIZE) * 2 - 1)
+        image, salience = torch.rand(1, 3, *SIZE) * 2 - 1, 10 * torch.rand(SIZE[0] * SIZE[1])
+        chosen = sources_of_pieces(distance, targets, sources, image, salience)
         assert torch.isin(chosen, sources).all()
 
 
