@@ -137,9 +137,9 @@ class PatchLevel:
         distance += self._displacement_cost(targets, sources)
         if in_pieces:
             best = distance.amin(1) + target.square().mean(1)
+            salience = self.salience * _calm(best.mean())
             # Seams show in the colours.
-            colours, repetition = self.image[:, :3], self.salience * _calm(best.mean())
-            chosen = sources_of_pieces(distance, targets, sources, colours, repetition)
+            chosen = sources_of_pieces(distance, targets, sources, self.image[:, :3], salience)
         else:
             chosen = sources[distance.argmin(1)]
         field = field.clone()

@@ -3,7 +3,8 @@
 Patches that are chosen one by one repeat whatever lies nearest: a sky shows the same bird five times. In a
 photograph few offsets, from where a pixel is to where it is copied from, account for most of what looks alike
 (He and Sun, "Statistics of Patch Offsets for Image Completion", ECCV 2012). So all pixels of the hole share
-few offsets, and those of one offset form one piece, as rigid as it was in the photograph.
+few offsets, and those of one offset form one piece, as rigid as it was in the photograph. Pieces a few pixels
+apart still show the same things: what stands out costs more the second time.
 
 Offsets are (2, K) int64, rows and columns; pixels (N,) int64 numbers in reading order.
 """
