@@ -10,6 +10,7 @@ from model_core.networks.coarse import CoarseNetwork
 from model_core.networks.masks import spread
 from model_core.networks.matching import blend_seams, match
 from model_core.networks.pyramid import Level, doubled, known_pyramid, push_pull
+from model_core.networks.ramp import ramp
 from model_core.networks.refinement import RefinementNetwork
 
 # Deeper in a hole than the first of these, in pixels, the refinement counts less and less, beyond
@@ -90,9 +91,9 @@ def _copied_share(eighth: Level, misfit: Tensor) -> Tensor:
     """
     depth = _depth(eighth.share)
     # In small holes the refinement knows better, and it is the small holes' whole area that is near a border.
-    large = _ramp(spread(depth, 6), LARGE_DEPTH)
-    fitting = (1 - _ramp(misfit, FITTING_MISFIT)) * _ramp(depth, FITTING_DEPTH) * large
-    share = torch.maximum(_ramp(depth, PAINTED_DEPTH), fitting)
+    large = ramp(spread(depth, 6), LARGE_DEPTH)
+    fitting = (1 - ramp(misfit, FITTING_MISFIT)) * ramp(depth, FITTING_DEPTH) * large
+    share = torch.maximum(ramp(depth, PAINTED_DEPTH), fitting)
     return doubled(doubled(doubled(share)))
 
 
@@ -108,9 +109,3 @@ def _depth(share: Tensor) -> Tensor:
         depth += 8 * (1 - known)
         known = spread(known, 1)
     return depth
-
-
-def _ramp(value: Tensor, limits: tuple[float, float]) -> Tensor:
-    """0 up to the first limit, 1 from the second on."""
-    first, last = limits
-    return ((value - first) / (last - first)).clamp(0, 1)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from model_core.networks.masks import spread
 from model_core.networks.pieces import sources_of_pieces
 from model_core.networks.pyramid import Level, halved
+from model_core.networks.ramp import ramp
 
 # A reduced pixel counts as known when at least this share of its area is.
 KNOWN_SHARE = 0.5
@@ -137,7 +138,7 @@ class PatchLevel:
         distance += self._displacement_cost(targets, sources)
         if in_pieces:
             best = distance.amin(1) + target.square().mean(1)
-            salience = self.salience * _calm(best.mean())
+            salience = self.salience * (1 - ramp(best.mean(), CALM_DISTANCE))
             # Seams show in the colours.
             chosen = sources_of_pieces(distance, targets, sources, self.image[:, :3], salience)
         else:
@@ -268,12 +269,6 @@ class PatchLevel:
         colour, weight = total[:, :-1], total[:, -1:]
         rows[hole] = torch.where(weight > 0, colour / weight.clamp_min(1), rows[hole])
         return rows.t().reshape(guess.shape)
-
-
-def _calm(distance: Tensor) -> Tensor:
-    """1 up to the first of `CALM_DISTANCE`, 0 from the second on."""
-    first, last = CALM_DISTANCE
-    return ((last - distance) / (last - first)).clamp(0, 1)
 
 
 def _bordered(values: Tensor, size: tuple[int, int], width: int) -> Tensor:

@@ -121,72 +121,99 @@ def test_what_all_requests_hold_is_bounded(
         assert client.post("/inpaint", files={"image": files["mask"]}).status_code == 422
 
 
-ANSWER = bytes(range(256)) * 3000
+class Room:
+    """Limits around an application, and how much they let other requests hold meanwhile.
 
-
-@pytest.mark.parametrize(
-    ("held", "limit", "room"), [("request", 1000, 100), ("stream", 1000, 100), ("answer", len(ANSWER), 0)]
-)
-def test_bytes_are_held_until_the_answer_is_taken(held: str, limit: int, room: int) -> None:
-    """Meanwhile other requests have the rest of the room, and afterwards all of it.
-
-    A request's own bytes are held until its answer is there, to the end of a stream.
+    The application answers "/held"; every other path is answered with the size of the request's body.
     """
-    sizes: list[int] = []
-    received = b""
 
-    async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-        body = await Request(scope, receive).body()
-        content = str(len(body)).encode()
-        if scope["path"] == "/held" and held == "stream":
-            await StreamingResponse(parts(content))(scope, receive, send)
-            return
-        if scope["path"] == "/held" and held == "request":
-            await require_room(room)
-        if scope["path"] == "/held" and held == "answer":
-            content = ANSWER
-        await Response(content)(scope, receive, send)
+    def __init__(self, application: ASGIApp, max_held_bytes: int) -> None:
+        self._application = application
+        self._max_held_bytes = max_held_bytes
+        self._limits = RequestLimits(
+            self._answer, max_request_bytes=1000, max_held_bytes=max_held_bytes, timeout_seconds=30
+        )
 
-    async def parts(content: bytes) -> AsyncIterator[bytes]:
-        yield content[:1]
-        await require_room(room)
-        yield content[1:]
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        application = self._application if scope["path"] == "/held" else count_bytes
+        await application(scope, receive, send)
 
-    limits = RequestLimits(echo, max_request_bytes=1000, max_held_bytes=limit, timeout_seconds=30)
-
-    async def ask(path: str, size: int, send: Send) -> None:
+    async def _ask(self, path: str, size: int, send: Send) -> None:
         messages: list[Message] = [{"type": "http.request", "body": bytes(size)}]
 
         async def receive() -> Message:
             return messages.pop() if messages else await asyncio.Event().wait()
 
-        await limits({**SCOPE, "path": path}, receive, send)
+        await self._limits({**SCOPE, "path": path}, receive, send)
 
-    async def ignore(message: Message) -> None:
-        pass
+    async def require(self, size: int) -> None:
+        """Just so many bytes have room now."""
 
-    async def require_room(room: int) -> None:
-        await ask("/", room, ignore)
-        with pytest.raises(HeldBytesError, match=f"{limit:,} bytes"):
-            await ask("/", room + 1, ignore)
+        async def ignore(message: Message) -> None:
+            pass
 
-    async def take(message: Message) -> None:
-        nonlocal received
-        received += message.get("body", b"")
-        sizes.append(len(message.get("body", b"")))
-        if held == "answer" and message.get("more_body"):
-            await require_room(room)
+        await self._ask("/", size, ignore)
+        if size < 1000:  # A larger request is refused for itself.
+            with pytest.raises(HeldBytesError, match=f"{self._max_held_bytes:,} bytes"):
+                await self._ask("/", size + 1, ignore)
 
-    async def scenario() -> None:
-        await ask("/held", 900, take)
-        await ask("/", 1000, ignore)
+    def send_900_bytes(self, room_before_each_next: int | None = None) -> list[bytes]:
+        """The parts of the application's answer, after which there is room for 1,000 bytes.
 
-    asyncio.run(scenario())
-    if held == "answer":
-        assert received == ANSWER
-        assert sizes == [0, PIECE_BYTES, PIECE_BYTES, len(ANSWER) - 2 * PIECE_BYTES]
-    else:
-        assert received == b"900"
+        Args:
+            room_before_each_next: how many bytes have room while a part is taken that is not the last.
+        """
+        parts: list[bytes] = []
+
+        async def take(message: Message) -> None:
+            parts.append(message.get("body", b""))
+            if room_before_each_next is not None and message.get("more_body"):
+                await self.require(room_before_each_next)
+
+        async def scenario() -> None:
+            await self._ask("/held", 900, take)
+            await self.require(1000)
+
+        asyncio.run(scenario())
+        return parts
+
+
+def test_a_requests_bytes_are_held_until_its_answer_is_there() -> None:
+    """Meanwhile other requests have the rest of the room, and afterwards all of it."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        body = await Request(scope, receive).body()
+        await room.require(100)
+        await Response(str(len(body)))(scope, receive, send)
+
+    room = Room(application, max_held_bytes=1000)
+    assert b"".join(room.send_900_bytes()) == b"900"
+
+
+def test_a_requests_bytes_are_held_to_the_end_of_a_stream() -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        body = await Request(scope, receive).body()
+        await StreamingResponse(parts(str(len(body))))(scope, receive, send)
+
+    async def parts(content: str) -> AsyncIterator[str]:
+        yield content[:1]
+        await room.require(100)
+        yield content[1:]
+
+    room = Room(application, max_held_bytes=1000)
+    assert b"".join(room.send_900_bytes()) == b"900"
+
+
+def test_an_answers_bytes_are_held_until_it_is_taken() -> None:
+    answer = bytes(range(256)) * 3000
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await Request(scope, receive).body()
+        await Response(answer)(scope, receive, send)
+
+    parts = Room(application, max_held_bytes=len(answer)).send_900_bytes(room_before_each_next=0)
+    assert b"".join(parts) == answer
+    assert [len(part) for part in parts] == [0, PIECE_BYTES, PIECE_BYTES, len(answer) - 2 * PIECE_BYTES]
 
 
 @pytest.mark.parametrize(("size", "status"), [(PIECE_BYTES, 200), (PIECE_BYTES + 1, 429)])
