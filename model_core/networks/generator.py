@@ -8,11 +8,16 @@ from torch import Tensor, nn
 from model_core.config import GeneratorConfig
 from model_core.networks.coarse import CoarseNetwork
 from model_core.networks.masks import spread
-from model_core.networks.matching import blend_seams, match
+from model_core.networks.matching import Match, blend_seams, match
 from model_core.networks.pyramid import Level, doubled, known_pyramid, push_pull
 from model_core.networks.ramp import ramp
 from model_core.networks.refinement import RefinementNetwork
+from model_core.networks.window import window_around
 
+# How much around a hole the refinement is shown, in pixels, ...
+PAINTED_REACH = 32
+# ... up to multiples of this: kernels are prepared for each size anew, which costs as much as a small window.
+PAINTED_MULTIPLE = 64
 # Deeper in a hole than the first of these, in pixels, the refinement counts less and less, beyond
 # the second not at all: nothing near says what was there, and a copy looks better than what it guesses.
 PAINTED_DEPTH = (48, 96)
@@ -75,11 +80,26 @@ class Generator(nn.Module):
         coarse = self.coarse(average.to(dtype), smooth[2].to(dtype), share.to(dtype))
         with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
             found = match(levels, smooth[0], coarse.image.float(), self.config)
-        prediction = self.refinement(found.fitted, smooth[0], mask, found.distance, coarse.features)
+        prediction = self._paint(found, smooth[0], mask, coarse.features)
         share = _copied_share(levels[3], found.misfit)
         if share.any():
             prediction = torch.lerp(prediction, blend_seams(found, levels, share, self.config), share)
         return Fill(prediction, coarse.image, found.fitted, found.source)
+
+    def _paint(self, found: Match, smooth: Tensor, mask: Tensor, features: Tensor) -> Tensor:
+        """(B, 3, H, W): the refinement's answer; but for training, only around each hole."""
+        inputs = (found.fitted, smooth, mask, found.distance)
+        if self.training:
+            painted: Tensor = self.refinement(*inputs, features)
+            return painted
+        painted = found.fitted.clone()
+        # One picture at a time: another in the batch must not change what this one's window shows.
+        for index in range(len(mask)):
+            one = slice(index, index + 1)
+            window = window_around(mask[one], PAINTED_REACH, PAINTED_MULTIPLE)
+            parts = [window.of(part[one]) for part in inputs]
+            window.of(painted[one]).copy_(self.refinement(*parts, window.of(features[one], 8)))
+        return painted
 
 
 def _copied_share(eighth: Level, misfit: Tensor) -> Tensor:

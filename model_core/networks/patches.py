@@ -252,36 +252,45 @@ class PatchLevel:
     def vote(self, guess: Tensor, field: Tensor) -> Tensor:
         """Recolour the hole: each pixel becomes the mean of what the patches over it would copy there."""
         reach = VOTE_SIZE // 2
-        height, width = self.size[0] + 2 * reach, self.size[1] + 2 * reach
         # With a border around, a pixel and its source are given by one number each, whatever the neighbour.
-        known = F.pad(torch.cat([self.image * self.known, self.known], 1), (reach,) * 4, mode="replicate")
-        colours = _rows(known)
-        place = torch.arange(height * width, device=guess.device).view(height, width)
-        inner = place[reach : height - reach, reach : width - reach].flatten()
-        shift = _bordered((field[0] + reach) * width + field[1] + reach - inner, self.size, reach)
-        hole = self.hole.flatten().nonzero()[:, 0]
-        here = inner[hole]
-        total = guess.new_zeros(len(hole), guess.shape[1] + 1)
+        width = self.size[1] + 2 * reach
+        shift = self._shifts(field, reach)
+        row, column = self._field(self.hole.flatten().nonzero()[:, 0])
+        here = (row + reach) * width + column + reach
+        total = guess.new_zeros(len(here), guess.shape[1] + 1)
         for down in range(-reach, reach + 1):
             for right in range(-reach, reach + 1):
-                total += colours[here + shift[here + down * width + right]]
-        rows = _rows(guess)
-        colour, weight = total[:, :-1], total[:, -1:]
-        rows[hole] = torch.where(weight > 0, colour / weight.clamp_min(1), rows[hole])
-        return rows.t().reshape(guess.shape)
+                total += self._known_rows[here + shift[here + down * width + right]]
+        colour, weight = total[:, :-1].t(), total[:, -1]
+        voted = guess[0].clone()
+        voted[:, row, column] = torch.where(weight > 0, colour / weight.clamp_min(1), voted[:, row, column])
+        return voted[None]
+
+    def _shifts(self, field: Tensor, reach: int) -> Tensor:
+        """((h + 2 reach) * (w + 2 reach),): from each matched pixel to its source, with a border around."""
+        targets = self.matched.flatten().nonzero()[:, 0]
+        row, column = self._field(targets)
+        source_row, source_column = field[:, targets]
+        width = self.size[1] + 2 * reach
+        shift = torch.zeros(self.size, dtype=torch.int64, device=field.device)
+        shift[row, column] = (source_row - row) * width + source_column - column
+        return _bordered(shift[..., None], reach)[:, 0]
+
+    @functools.cached_property
+    def _known_rows(self) -> Tensor:
+        """((h + 2 reach) * (w + 2 reach), C + 1): known colours, and what is known, with a border around."""
+        image, known = (picture[0].permute(1, 2, 0) for picture in (self.image, self.known))
+        return _bordered(torch.cat([image * known, known], 2), VOTE_SIZE // 2)
 
 
-def _bordered(values: Tensor, size: tuple[int, int], width: int) -> Tensor:
-    """(H*W,) -> ((H + 2 width) * (W + 2 width),): a border around, with the nearest values."""
-    row, column = (
-        torch.arange(-width, side + width, device=values.device).clamp(0, side - 1) for side in size
-    )
-    return values.view(size)[row[:, None], column].flatten()
-
-
-def _rows(image: Tensor) -> Tensor:
-    """(1, C, H, W) -> a new (H*W, C)."""
-    return image[0].flatten(1).t().clone(memory_format=torch.contiguous_format)
+def _bordered(grid: Tensor, width: int) -> Tensor:
+    """(H, W, C) -> ((H + 2 width) * (W + 2 width), C): a border around, with the nearest values."""
+    height, across, channels = grid.shape
+    wide = grid.new_empty(height + 2 * width, across + 2 * width, channels)
+    wide[width:-width, width:-width] = grid
+    for lines in (wide[width:-width].transpose(0, 1), wide):
+        lines[:width], lines[-width:] = lines[width], lines[-width - 1]
+    return wide.flatten(0, 1)
 
 
 def _inside_blocks(device: torch.device) -> tuple[Tensor, Tensor]:

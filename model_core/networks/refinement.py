@@ -45,8 +45,8 @@ class RefinementNetwork(nn.Module):
             (B, 3, H, W), meant to lie in [-1, 1]; unbounded so that the losses keep a gradient everywhere.
         """
         full = torch.cat([copied, smooth, mask, distance.clamp_min(1e-4).log() / 4], 1)
-        full = full.to(self.to_image.weight.dtype)
-        half = F.relu(self.to_half(F.pixel_unshuffle(full, 2)))  # (B, w, H/2, W/2)
+        full = full.to(self.to_image.weight.dtype, memory_format=torch.channels_last)
+        half = F.relu(_convolve_folded(self.to_half, full))  # (B, w, H/2, W/2)
         quarter = F.relu(self.to_quarter(half))  # (B, 2w, H/4, W/4)
         eighth = F.relu(self.to_eighth(quarter) + self.context(features))  # (B, 4w, H/8, W/8)
         painted = self.up_half(self.up_quarter(self.blocks(eighth), quarter), half)
@@ -55,3 +55,14 @@ class RefinementNetwork(nn.Module):
         # The gate starts at 0.73 copied, so that fills are sharp from the first step.
         gate = torch.sigmoid(detail[:, 3:] + 1)
         return torch.lerp(smooth, copied, gate) + detail[:, :3]
+
+
+def _convolve_folded(layer: nn.Conv2d, image: Tensor) -> Tensor:
+    """What a 3x3 convolution makes of F.pixel_unshuffle(image, 2), in half of the time.
+
+    Args:
+        layer: for 4 * C channels.
+        image: (B, C, H, W).
+    """
+    weight = layer.weight.reshape(len(layer.weight), -1, 2, 2, 3, 3).permute(0, 1, 4, 2, 5, 3)  # (D, C, 3, 2, 3, 2)
+    return F.conv2d(image, weight.flatten(4, 5).flatten(2, 3), layer.bias, stride=2, padding=2)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from model_core.networks.pyramid import doubled, halved
+from model_core.networks.window import Window, window_around
 
 # A seam whose sides differ by this (root mean square over the colours) is corrected by half, a larger one is
 # left as an edge: a coast must not turn the sea beside it brown.
@@ -43,18 +44,13 @@ def seam_correction(image: Tensor, known: Tensor, field: Tensor) -> Tensor:
         (1, 3, H, W) float32, 0 outside the hole.
     """
     hole = 1 - known
-    divergence = _divergence(image * known, known, field) * hole
-    window = (..., _around(hole.amax((0, 1, 3))), _around(hole.amax((0, 1, 2))))
-    correction = torch.zeros_like(divergence)
-    correction[window] = _solution(divergence[window], hole[window])
+    # With a known pixel on each side.
+    window = window_around(hole, 1, ALIGNMENT)
+    inside = window.of(hole)
+    divergence = _divergence(image * known, known, field, window) * inside
+    correction = torch.zeros_like(image)
+    window.of(correction).copy_(_solution(divergence, inside))
     return correction
-
-
-def _around(occupied: Tensor) -> slice:
-    """The least part of a (N,) line, aligned, that holds all that is not 0 and a known pixel on each side."""
-    places = occupied.nonzero()[:, 0].tolist() or [0]
-    first, end = max(places[0] - 1, 0), places[-1] + 2
-    return slice(first // ALIGNMENT * ALIGNMENT, -(-end // ALIGNMENT) * ALIGNMENT)
 
 
 def _solution(left: Tensor, hole: Tensor) -> Tensor:
@@ -81,23 +77,27 @@ def _ratio(one: Tensor, other: Tensor) -> Tensor:
     return torch.where(other == 0, 0, one / other)
 
 
-def _divergence(image: Tensor, known: Tensor, field: Tensor) -> Tensor:
-    """By how much each pixel's correction is to differ from its neighbours' in all, (1, 3, H, W)."""
+def _divergence(image: Tensor, known: Tensor, field: Tensor, window: Window) -> Tensor:
+    """By how much the corrections of a window's pixels are to differ from their neighbours', (1, 3, h, w)."""
     height, width = known.shape[-2:]
-    pixels = torch.arange(height * width, device=image.device)
-    source = torch.where(known.flatten() > 0, torch.stack([pixels // width, pixels % width]), field)
+    field = window.of(field.view(2, height, width))
+    itself = torch.stack(
+        torch.meshgrid(
+            *(torch.arange(side.start, side.stop, device=image.device) for side in window), indexing="ij"
+        )
+    )
+    row, column = torch.where(window.of(known[0]) > 0, itself, field)
     colours = torch.cat([image, known], 1)[0].flatten(1)
 
     def beside(down: int, right: int) -> Tensor:
-        """(1, 4, H, W): what lies beside each pixel's source, and whether it is known."""
-        row = (source[0] + down).clamp(0, height - 1)
-        column = (source[1] + right).clamp(0, width - 1)
-        return colours[:, row * width + column].view(1, 4, height, width)
+        """(1, 4, h, w): what lies beside each pixel's source, and whether it is known."""
+        source = (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1)
+        return colours[None, :, source]
 
     copied = beside(0, 0)
-    total = torch.zeros_like(image)
+    total = torch.zeros_like(copied[:, :3])
     for axis, (down, right) in ((2, (1, 0)), (3, (0, 1))):
-        size = known.shape[axis] - 1
+        size = copied.shape[axis] - 1
         this, other = copied.narrow(axis, 0, size), copied.narrow(axis, 1, size)
         foreseen = beside(down, right).narrow(axis, 0, size)
         recalled = beside(-down, -right).narrow(axis, 1, size)
