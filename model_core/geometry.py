@@ -98,6 +98,8 @@ def working_size(size: Size, longest: int) -> Size:
 def pad_to_multiple(array: NDArray[np.generic], multiple: int) -> NDArray[np.generic]:
     """(H, W, ...) mirrored at bottom and right up to multiples of `multiple`; undone by [:H, :W]."""
     padding = [(0, -side % multiple) for side in array.shape[:2]] + [(0, 0)] * (array.ndim - 2)
+    if not np.any(padding):
+        return array
     return np.pad(array, padding, mode="symmetric")
 
 

@@ -144,21 +144,28 @@ class Inpainter:
             lambda start, end: codec.to_rgb(pixels[start:end]), hole, size
         )
         fill = predict(rgb, small_hole)
-        filled = fill.colours[small_hole]
-        if not np.isfinite(filled).all():
+        core = region.core.inside(region.crop)
+        if size == region.crop.size:
+            where = hole[core.slices]
+            colours = self._finite(fill.colours[core.slices][where], size)
+            pictures.put_colours(pixels[core.slices], where, colours, codec)
+        else:
+            small = rgb.copy()
+            small[small_hole] = self._finite(fill.colours[small_hole], size)
+            residuals = Residuals(pixels, hole, codec, small, small_hole, fill.source)
+            for band in geometry.bands(core, BAND_ROWS):
+                where = hole[band.slices]
+                rows, columns = where.nonzero()
+                colours = geometry.enlarge(small, region.crop.size, band)[where]
+                colours = (colours + residuals.at(rows + band.top, columns + band.left)).clip(0, 1)
+                pictures.put_colours(pixels[band.slices], where, colours, codec)
+        result.paste(pictures.image_of(pixels, result.mode), region.crop.corners)
+
+    def _finite(self, colours: FloatArray, size: geometry.Size) -> FloatArray:
+        """The colours within [0, 1]; InferenceError if any is no number."""
+        if not np.isfinite(colours).all():
             raise InferenceError(
                 f"the generator computed values that are not finite for a {size[0]} x {size[1]} crop "
                 f"(height x width) in {self.precision_name}"
             )
-        small = rgb.copy()
-        small[small_hole] = filled.clip(0, 1)
-        reduced = size != region.crop.size
-        residuals = Residuals(pixels, hole, codec, small, small_hole, fill.source) if reduced else None
-        for band in geometry.bands(region.core.inside(region.crop), BAND_ROWS):
-            where = hole[band.slices]
-            colours = geometry.enlarge(small, region.crop.size, band)[where]
-            if residuals:
-                rows, columns = where.nonzero()
-                colours = (colours + residuals.at(rows + band.top, columns + band.left)).clip(0, 1)
-            pictures.put_colours(pixels[band.slices], where, colours, codec)
-        result.paste(pictures.image_of(pixels, result.mode), region.crop.corners)
+        return colours.clip(0, 1)

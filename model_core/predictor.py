@@ -53,10 +53,10 @@ class Predictor:
             holes: (B, h, w) bool, True = hole.
         """
         height, width = holes.shape[1:]
-        images = np.stack([geometry.pad_to_multiple(picture * 2 - 1, self._multiple) for picture in rgb])
+        images = np.stack([geometry.pad_to_multiple(picture, self._multiple) for picture in rgb])
         masks = np.stack([geometry.pad_to_multiple(hole, self._multiple) for hole in holes])
-        # Inputs stay float32, since half precision has fewer steps than 8 bits of colour.
-        image = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device)
+        # Inputs stay float32, since half precision has fewer steps than 8 bits of colour. [0, 1] -> [-1, 1]
+        image = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device).mul(2).sub(1)
         mask = torch.from_numpy(masks)[:, None].to(self.device, torch.float32)
         with torch.inference_mode():
             fill = self._generator(image, mask)

@@ -64,5 +64,6 @@ def _convolve_folded(layer: nn.Conv2d, image: Tensor) -> Tensor:
         layer: for 4 * C channels.
         image: (B, C, H, W).
     """
-    weight = layer.weight.reshape(len(layer.weight), -1, 2, 2, 3, 3).permute(0, 1, 4, 2, 5, 3)  # (D, C, 3, 2, 3, 2)
+    # (D, C, 3, 2, 3, 2)
+    weight = layer.weight.reshape(len(layer.weight), -1, 2, 2, 3, 3).permute(0, 1, 4, 2, 5, 3)
     return F.conv2d(image, weight.flatten(4, 5).flatten(2, 3), layer.bias, stride=2, padding=2)

@@ -7,8 +7,11 @@ are solved by conjugate gradients (Notay, "Flexible Conjugate Gradients", SIAM J
 step of which begins with a multigrid cycle (Briggs, Henson and McCormick, "A Multigrid Tutorial", 2000).
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from model_core.networks.pyramid import doubled, halved
 from model_core.networks.window import Window, window_around
@@ -53,15 +56,41 @@ def seam_correction(image: Tensor, known: Tensor, field: Tensor) -> Tensor:
     return correction
 
 
+class Grid(NamedTuple):
+    """One scale of a hole.
+
+    Attributes:
+        hole: (1, 1, h, w) float32 in {0, 1}.
+        degree: (1, 1, h, w), the number of each pixel's neighbours, at least 1.
+    """
+
+    hole: Tensor
+    degree: Tensor
+
+
+def _grids(hole: Tensor) -> list[Grid]:
+    """From full scale down, as long as the sides can be halved and cells lie wholly in the hole."""
+    grids = []
+    while True:
+        # A single pixel has no neighbours, but is divided by their number.
+        grids.append(Grid(hole, _neighbours(torch.ones_like(hole)).clamp_min(1)))
+        if hole.shape[-2] % 2 or hole.shape[-1] % 2:
+            return grids
+        hole = halved(hole).floor()
+        if not hole.any():
+            return grids
+
+
 def _solution(left: Tensor, hole: Tensor) -> Tensor:
     """The correction whose pixels differ from their neighbours in all by `left`, by conjugate gradients."""
+    grids = _grids(hole)
     correction, direction, change = (torch.zeros_like(left) for _ in range(3))
     length, promise = (torch.zeros_like(left[..., :1, :1]) for _ in range(2))
     for _ in range(STEPS):
-        proposal = _cycle(left, hole)
+        proposal = _cycle(left, grids)
         again = _ratio(-length * _inner(proposal, change), promise)
         direction, promise = proposal + again * direction, _inner(proposal, left)
-        change = _laplacian(direction, hole)
+        change = _laplacian(direction, grids[0])
         length = _ratio(promise, _inner(direction, change))
         correction, left = correction + length * direction, left - length * change
     return correction
@@ -111,45 +140,38 @@ def _divergence(image: Tensor, known: Tensor, field: Tensor, window: Window) -> 
     return total
 
 
-def _cycle(divergence: Tensor, hole: Tensor) -> Tensor:
+def _cycle(divergence: Tensor, grids: list[Grid]) -> Tensor:
     """One V-cycle from nothing: sweep, correct at half of the resolution, sweep."""
-    correction, degree = torch.zeros_like(divergence), _degree(hole)
-    height, width = hole.shape[-2:]
-    if height % 2 or width % 2:
-        return _sweep(correction, divergence, hole, degree, ODD_SWEEPS * max(height, width))
-    inner = halved(hole).floor()
-    if not inner.any():
-        return _sweep(correction, divergence, hole, degree, COARSEST_SWEEPS)
-    correction = _sweep(correction, divergence, hole, degree, SWEEPS)
-    left = (divergence - _laplacian(correction, hole)) * hole
-    coarse = _cycle(4 * halved(left) * inner, inner)
-    return _sweep(correction + doubled(coarse) * hole, divergence, hole, degree, SWEEPS)
+    grid, *coarser = grids
+    correction = torch.zeros_like(divergence)
+    if not coarser:
+        height, width = grid.hole.shape[-2:]
+        sweeps = ODD_SWEEPS * max(height, width) if height % 2 or width % 2 else COARSEST_SWEEPS
+        return _sweep(correction, divergence, grid, sweeps)
+    correction = _sweep(correction, divergence, grid, SWEEPS)
+    left = (divergence - _laplacian(correction, grid)) * grid.hole
+    coarse = _cycle(4 * halved(left) * coarser[0].hole, coarser)
+    return _sweep(correction + doubled(coarse) * grid.hole, divergence, grid, SWEEPS)
 
 
-def _sweep(correction: Tensor, divergence: Tensor, hole: Tensor, degree: Tensor, times: int) -> Tensor:
+def _sweep(correction: Tensor, divergence: Tensor, grid: Grid, times: int) -> Tensor:
     """Move each pixel of the hole towards what its neighbours ask for."""
-    rate = DAMPING * hole
+    rate = DAMPING * grid.hole
     for _ in range(times):
-        wanted = (_neighbours(correction) - divergence) / degree
+        wanted = (_neighbours(correction) - divergence) / grid.degree
         correction = torch.lerp(correction, wanted, rate)
     return correction
 
 
-def _laplacian(picture: Tensor, hole: Tensor) -> Tensor:
+def _laplacian(picture: Tensor, grid: Grid) -> Tensor:
     """By how much the pixels of the hole differ from their neighbours in all."""
-    return (_neighbours(picture) - _degree(hole) * picture) * hole
-
-
-def _degree(hole: Tensor) -> Tensor:
-    """The number of each pixel's neighbours; a single pixel has none, but is divided by it."""
-    return _neighbours(torch.ones_like(hole)).clamp_min(1)
+    return (_neighbours(picture) - grid.degree * picture) * grid.hole
 
 
 def _neighbours(picture: Tensor) -> Tensor:
     """The sum of each pixel's four neighbours; there is nothing beyond the edges."""
-    total = torch.zeros_like(picture)
-    total[..., 1:, :] += picture[..., :-1, :]
-    total[..., :-1, :] += picture[..., 1:, :]
-    total[..., :, 1:] += picture[..., :, :-1]
-    total[..., :, :-1] += picture[..., :, 1:]
-    return total
+    height, width = picture.shape[-2:]
+    padded = F.pad(picture, (1, 1, 1, 1))
+    rows, columns = padded.narrow(3, 1, width), padded.narrow(2, 1, height)
+    total = rows.narrow(2, 0, height) + rows.narrow(2, 2, height)
+    return total.add_(columns.narrow(3, 0, width)).add_(columns.narrow(3, 2, width))
