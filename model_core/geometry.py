@@ -9,7 +9,8 @@ and a crop around it (what the generator sees). The rules:
     thick hole is never cut, since each part must see known surroundings.
 -   When that makes more than `MAX_REGIONS` pieces, larger pieces are allowed, twice the size at a time.
 -   A crop is its core with a margin on each side of half the core's side and at least `MIN_MARGIN`, grown to
-    at least `MIN_CROP` where the picture allows.
+    at least `MIN_CROP` and to a multiple of `CROP_MULTIPLE` where the picture allows, for kernels are
+    prepared for each size anew.
 """
 
 import math
@@ -30,6 +31,7 @@ CORE_SIZE = 256
 MAX_REGIONS = 16
 MIN_MARGIN = 64
 MIN_CROP = 256
+CROP_MULTIPLE = 64
 
 # Holes are cut on a coarse grid of such cells, which is fast and ignores gaps too small to matter.
 CELL = 8
@@ -228,9 +230,9 @@ def _with_context(core: Box, size: Size) -> Box:
 
 
 def _widened(start: int, end: int, full: int) -> tuple[int, int]:
-    """The interval with its margins, at least MIN_CROP long, moved or else cut to lie within 0..full."""
+    """The interval with its margins, as long as the rules say, moved or else cut to lie within 0..full."""
     side = end - start
     margin = max(MIN_MARGIN, side // 2, math.ceil((MIN_CROP - side) / 2))
-    length = min(side + 2 * margin, full)
+    length = min(math.ceil((side + 2 * margin) / CROP_MULTIPLE) * CROP_MULTIPLE, full)
     first = min(max(0, start - margin), full - length)
     return first, first + length

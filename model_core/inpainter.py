@@ -85,16 +85,19 @@ class Inpainter:
         return devices.precision_name(self.predictors[0].precision)
 
     def warm_up(self, predict: Predict | None = None) -> None:
-        """Fill a tiny picture, so that the first request does not pay for what torch prepares on first use.
+        """Fill grey pictures, so that the first request does not pay for what is prepared on first use.
+
+        That is memory, and kernels for the usual sizes of crops.
 
         `predict` is what will run the generator later, as in `inpaint`.
 
         Raises:
             InferenceError: the generator computes values that are not finite.
         """
-        hole = np.zeros((64, 64), dtype=np.bool_)
-        hole[16:48, 16:48] = True
-        self.inpaint(Image.new("RGB", (64, 64), "grey"), hole, predict)
+        for side in (geometry.MIN_CROP, geometry.NATIVE_SIZE):
+            hole = np.zeros((side, side), dtype=np.bool_)
+            hole[side // 4 : side // 2, side // 4 : side // 2] = True
+            self.inpaint(Image.new("RGB", (side, side), "grey"), hole, predict)
 
     def inpaint(self, image: Image.Image, hole: BoolArray, predict: Predict | None = None) -> Image.Image:
         """Fill the hole of a picture.

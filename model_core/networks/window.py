@@ -11,11 +11,6 @@ class Window(NamedTuple):
     rows: slice
     columns: slice
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width)."""
-        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
-
     def of(self, image: Tensor, scale: int = 1) -> Tensor:
         """The same part, as a view, of an image (..., H / scale, W / scale)."""
         rows, columns = (slice(side.start // scale, side.stop // scale) for side in self)

@@ -13,6 +13,16 @@ from model_core.networks import Generator
 SquareHole = Callable[[int, int, int], Tensor]
 
 
+def noisy_generator() -> Generator:
+    """As if it had begun to learn: output layers start at zero, which would hide what lies before them."""
+    torch.manual_seed(0)
+    generator = Generator(GeneratorConfig.tiny())
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return generator
+
+
 @pytest.mark.parametrize("size", [(32, 32), (32, 96), (64, 160)])
 def test_shapes_and_types(tiny_generator: Generator, size: tuple[int, int]) -> None:
     """Any multiple of the configured size goes in, and both pictures come out as float32."""
@@ -45,14 +55,39 @@ def test_a_batch_fills_each_picture_as_if_alone(tiny_generator: Generator, squar
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-3, atol=1e-4)
 
 
+def test_what_is_far_from_the_hole_is_not_painted(square_hole: SquareHole) -> None:
+    """In use the refinement is shown the hole's surroundings alone; in training it paints everywhere."""
+    generator = noisy_generator()
+    image, mask = torch.rand(1, 3, 256, 256) * 2 - 1, square_hole(256, 100, 140)
+    with torch.inference_mode():
+        painted = generator(image, mask).prediction
+        prediction = generator.eval()(image, mask).prediction
+    # From 100 - 32 and 140 + 32 to the next multiples of 64.
+    outside = torch.ones_like(image, dtype=torch.bool)
+    outside[..., 64:192, 64:192] = False
+    assert torch.equal(prediction[outside], image[outside])
+    assert (painted - image)[outside].abs().mean() > 0.01
+    inside = (..., slice(100, 140), slice(100, 140))
+    assert (painted - image)[inside].abs().mean() > 0.1
+    torch.testing.assert_close(prediction[inside], painted[inside], rtol=0, atol=0.02)
+
+
+def test_pictures_of_a_batch_have_windows_of_their_own(
+    tiny_generator: Generator, square_hole: SquareHole
+) -> None:
+    """The surroundings that one is painted in do not depend on where the others' holes are."""
+    torch.manual_seed(0)
+    image = (torch.rand(1, 3, 256, 256) * 2 - 1).repeat(2, 1, 1, 1)
+    mask = torch.cat([square_hole(256, 20, 40), square_hole(256, 200, 240)])
+    with torch.inference_mode():
+        prediction = tiny_generator(image, mask).prediction
+    assert torch.equal(prediction[0, :, 128:], image[0, :, 128:])
+    assert torch.equal(prediction[1, :, :128], image[1, :, :128])
+
+
 def test_gradient_reaches_every_parameter(square_hole: SquareHole) -> None:
     """Both networks learn, the coarse one also through the refinement."""
-    torch.manual_seed(0)
-    generator = Generator(GeneratorConfig.tiny())
-    with torch.no_grad():
-        # Output layers start at zero, which would hide what lies before them.
-        for parameter in generator.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
+    generator = noisy_generator()
     fill = generator(torch.rand(2, 3, 32, 32) * 2 - 1, square_hole(32, 8, 24).repeat(2, 1, 1, 1))
     fill.prediction.square().mean().backward(retain_graph=True)
     missing = [name for name, p in generator.named_parameters() if p.grad is None or not p.grad.any()]

@@ -117,6 +117,16 @@ class TestPlanRegions:
                 assert crop[axis + 2] - crop[axis] >= min(full, geometry.MIN_CROP)
 
     @pytest.mark.parametrize("make_hole", HOLES)
+    def test_crops_have_few_sizes(self, make_hole):
+        """Kernels are prepared for each size anew: sides are multiples of 64, or the picture's."""
+        hole = make_hole()
+        for region in plan_regions(hole):
+            assert all(
+                side % 64 == 0 or side == full
+                for side, full in zip(region.crop.size, hole.shape, strict=True)
+            )
+
+    @pytest.mark.parametrize("make_hole", HOLES)
     def test_regions_are_few(self, make_hole):
         """However many holes there are, the number of passes is bounded."""
         assert 1 <= len(plan_regions(make_hole())) <= geometry.MAX_REGIONS
