@@ -61,7 +61,7 @@ class Inpainter:
     ) -> "Inpainter":
         """Load a checkpoint onto the devices that `device` names (see `devices.choose_devices`).
 
-        `threads` sets how many CPU threads torch uses, in the whole process.
+        Kernels are prepared there. `threads` sets how many CPU threads torch uses, in the whole process.
 
         Raises:
             CheckpointError: the checkpoint is missing, damaged or of another format.
@@ -72,7 +72,10 @@ class Inpainter:
         chosen = devices.choose_devices(device)
         dtype = devices.choose_precision(precision, chosen[0])
         loaded = checkpoint.load_checkpoint(path)
-        return cls(loaded.generator, chosen, dtype, info=loaded.info, sha256=loaded.sha256)
+        inpainter = cls(loaded.generator, chosen, dtype, info=loaded.info, sha256=loaded.sha256)
+        for predictor in inpainter.predictors:
+            predictor.prepare()
+        return inpainter
 
     @property
     def device_names(self) -> str:

@@ -45,6 +45,11 @@ class Predictor:
         # Casting once is as fast as autocast, in half the memory.
         self._generator.to(device, precision).to(memory_format=torch.channels_last)
 
+    def prepare(self) -> None:
+        """Have kernels prepared for what pictures of up to the native size need: see `Generator.prepare`."""
+        with torch.inference_mode():
+            self._generator.prepare(geometry.NATIVE_SIZE)
+
     def predict(self, rgb: FloatArray, holes: BoolArray) -> list[FilledCrop]:
         """Fill crops of one size in one pass.
 

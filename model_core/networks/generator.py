@@ -1,5 +1,6 @@
 """The generator: guess coarsely, copy from the known surroundings, refine."""
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -15,9 +16,10 @@ from model_core.networks.refinement import RefinementNetwork
 from model_core.networks.window import window_around
 
 # How much around a hole the refinement is shown, in pixels, ...
-PAINTED_REACH = 32
-# ... up to multiples of this: kernels are prepared for each size anew, which costs as much as a small window.
-PAINTED_MULTIPLE = 64
+PAINTED_REACH = 24
+# ... and a multiple of what its sides are: kernels are prepared for each size anew, which takes as long as
+# painting a small window, and memory.
+PAINTED_MULTIPLE = 128
 # Deeper in a hole than the first of these, in pixels, the refinement counts less and less, beyond
 # the second not at all: nothing near says what was there, and a copy looks better than what it guesses.
 PAINTED_DEPTH = (48, 96)
@@ -85,6 +87,20 @@ class Generator(nn.Module):
         if share.any():
             prediction = torch.lerp(prediction, blend_seams(found, levels, share, self.config), share)
         return Fill(prediction, coarse.image, found.fitted, found.source)
+
+    def prepare(self, largest: int) -> None:
+        """Run the refinement on windows of all sizes that holes have in pictures of `largest` x `largest`.
+
+        Kernels are prepared on the first use of a size. That takes time, and between requests they would lie
+        scattered in the memory that these have used and left.
+        """
+        weight = self.refinement.to_image.weight
+        sides = range(PAINTED_MULTIPLE, largest + 1, PAINTED_MULTIPLE)
+        for height, width in itertools.product(sides, sides):
+            image = torch.zeros(1, 3, height, width, device=weight.device)
+            features = weight.new_zeros(1, 3 * self.config.coarse_width, height // 8, width // 8)
+            features = features.contiguous(memory_format=torch.channels_last)
+            self.refinement(image, image, image[:, :1], image[:, :1], features)
 
     def _paint(self, found: Match, smooth: Tensor, mask: Tensor, features: Tensor) -> Tensor:
         """(B, 3, H, W): the refinement's answer; but for training, only around each hole."""

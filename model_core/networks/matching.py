@@ -150,19 +150,19 @@ def _with_contrast(full: Level, reduced: Level) -> Level:
 
 def _copy(image: Tensor, known: Tensor, field: Tensor, otherwise: Tensor) -> Tensor:
     """Fill the hole along the field, and with `otherwise` where the source is a hole itself."""
-    hole = (known.flatten() == 0).nonzero()[:, 0]
+    known, pixels = known.flatten(), image[0].flatten(1)
+    hole = (known == 0).nonzero()[:, 0]
     source = field[0, hole] * image.shape[-1] + field[1, hole]
-    usable = known.flatten()[source]
-    filled = image.flatten(2).clone()
-    filled[..., hole] = torch.lerp(otherwise.flatten(2)[..., hole], image.flatten(2)[..., source], usable)
-    return filled.view_as(image)
+    copied, other = pixels.index_select(1, source), otherwise[0].flatten(1).index_select(1, hole)
+    filled = torch.lerp(other, copied, known.index_select(0, source))
+    return pixels.index_copy(1, hole, filled).view_as(image)
 
 
 def _enlarge_field(field: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
     """Carry the field of `image` over to a whole multiple of its size; each pixel keeps its offset."""
     height, width = image.shape[-2:]
     factor = size[0] // height
-    grid = field.view(2, height, width).repeat_interleave(factor, 1).repeat_interleave(factor, 2) * factor
-    grid[0] += (torch.arange(size[0], device=field.device) % factor)[:, None]
-    grid[1] += torch.arange(size[1], device=field.device) % factor
-    return grid.flatten(1)
+    step = torch.arange(factor, device=field.device)
+    steps = torch.stack(torch.meshgrid(step, step, indexing="ij"))  # (2, factor, factor)
+    grid = field.view(2, height, 1, width, 1) * factor + steps[:, None, :, None, :]
+    return grid.reshape(2, -1)

@@ -157,7 +157,11 @@ class PatchLevel:
     def _displacement_cost(self, targets: Tensor, sources: Tensor) -> Tensor:
         """(N, M): what it costs N pixels to be copied from M others."""
         side = max(self.size)
-        (row, column), (source_row, source_column) = self._field(targets), self._field(sources)
+        # Half as many bytes as integers.
+        (row, column), (source_row, source_column) = (
+            self._field(targets).float(),
+            self._field(sources).float(),
+        )
         rows, columns = (row[:, None] - source_row).abs(), (column[:, None] - source_column).abs()
         inwards = ~self._at_edge(row, column)[:, None] & self._at_edge(source_row, source_column)
         cost: Tensor = rows * (ROW_COST / side) + columns * (COLUMN_COST / side) + EDGE_COST * inwards
@@ -256,11 +260,11 @@ class PatchLevel:
         width = self.size[1] + 2 * reach
         shift = self._shifts(field, reach)
         row, column = self._field(self.hole.flatten().nonzero()[:, 0])
-        here = (row + reach) * width + column + reach
-        total = guess.new_zeros(len(here), guess.shape[1] + 1)
-        for down in range(-reach, reach + 1):
-            for right in range(-reach, reach + 1):
-                total += self._known_rows[here + shift[here + down * width + right]]
+        here = ((row + reach) * width + column + reach)[:, None]
+        step = torch.arange(-reach, reach + 1, device=field.device)
+        around = here + (step[:, None] * width + step).flatten()
+        sources = here + shift.index_select(0, around.flatten()).view_as(around)
+        total = F.embedding_bag(sources, self._known_rows, mode="sum")
         colour, weight = total[:, :-1].t(), total[:, -1]
         voted = guess[0].clone()
         voted[:, row, column] = torch.where(weight > 0, colour / weight.clamp_min(1), voted[:, row, column])

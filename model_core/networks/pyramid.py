@@ -30,8 +30,9 @@ def known_pyramid(image: Tensor, known: Tensor) -> list[Level]:
     levels = [Level(image, known)]
     sums = torch.cat([image, known], 1)
     while max(sums.shape[-2:]) > 1:
+        odd = (0, sums.shape[-1] % 2, 0, sums.shape[-2] % 2)
         # What lies beyond an odd side counts as hole.
-        sums = halved(F.pad(sums, (0, sums.shape[-1] % 2, 0, sums.shape[-2] % 2)))
+        sums = halved(F.pad(sums, odd) if any(odd) else sums)
         share = sums[:, -1:]
         levels.append(Level(sums[:, :-1] / share.clamp_min(1e-12), share))
     return levels

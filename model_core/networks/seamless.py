@@ -30,8 +30,8 @@ DAMPING = 0.8
 COARSEST_SWEEPS = 16
 # ... and where the grid has an odd side, for each pixel of that, sweeps alone go on.
 ODD_SWEEPS = 4
-# The part of the picture that is computed begins and ends at multiples of this, or at the picture's edge, so
-# that it can be halved often.
+# The sides of the part of the picture that is computed are multiples of this, or the picture's, so that they
+# can be halved often.
 ALIGNMENT = 32
 
 
@@ -121,7 +121,7 @@ def _divergence(image: Tensor, known: Tensor, field: Tensor, window: Window) -> 
     def beside(down: int, right: int) -> Tensor:
         """(1, 4, h, w): what lies beside each pixel's source, and whether it is known."""
         source = (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1)
-        return colours[None, :, source]
+        return colours.index_select(1, source.flatten()).view(1, 4, *source.shape)
 
     copied = beside(0, 0)
     total = torch.zeros_like(copied[:, :3])

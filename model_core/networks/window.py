@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+# What a window can be reduced by without a remainder.
+GRAIN = 8
+
 
 class Window(NamedTuple):
     """Rows and columns of a picture."""
@@ -18,18 +21,24 @@ class Window(NamedTuple):
 
 
 def window_around(hole: Tensor, reach: int, multiple: int) -> Window:
-    """The least window that holds the hole and `reach` pixels to every side of it.
+    """A window that holds the hole and `reach` pixels to every side of it, as far as there are any.
 
-    It begins and ends at a multiple of `multiple` or at the picture's edge.
+    Its sides are the least multiples of `multiple` that do, or the picture's own: so there are few sizes. It
+    begins at a multiple of `GRAIN`.
 
     Args:
-        hole: (B, 1, H, W), 0 where there is none; where there is none at all, the first pixel stands for it.
+        hole: (B, 1, H, W), H and W multiples of `GRAIN`; 0 where there is none. Without any, the first pixel
+            stands for it.
+        multiple: one of `GRAIN`.
     """
     rows, columns = (_around(hole.amax(axes), reach, multiple) for axes in ((0, 1, 3), (0, 1, 2)))
     return Window(rows, columns)
 
 
 def _around(occupied: Tensor, reach: int, multiple: int) -> slice:
-    places = occupied.nonzero()[:, 0].tolist() or [0]
-    first, end = max(places[0] - reach, 0), places[-1] + 1 + reach
-    return slice(first // multiple * multiple, min(-(-end // multiple) * multiple, len(occupied)))
+    full, places = len(occupied), occupied.nonzero()[:, 0].tolist() or [0]
+    first = max(places[0] - reach, 0) // GRAIN * GRAIN
+    end = min(places[-1] + 1 + reach, full)
+    length = min(-(-(end - first) // multiple) * multiple, full)
+    first = min(first, full - length)
+    return slice(first, first + length)

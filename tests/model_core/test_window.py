@@ -9,14 +9,14 @@ from model_core.networks.window import Window, window_around
 @pytest.mark.parametrize(
     ("rows", "columns", "expected"),
     [
-        ((100, 101), (70, 120), Window(slice(64, 192), slice(0, 192))),
-        ((96, 160), (96, 160), Window(slice(64, 192), slice(64, 192))),
-        ((95, 161), (96, 160), Window(slice(0, 200), slice(64, 192))),
-        ((0, 1), (199, 200), Window(slice(0, 64), slice(128, 200))),
+        ((100, 101), (70, 120), Window(slice(64, 192), slice(32, 160))),
+        ((64, 65), (96, 128), Window(slice(32, 160), slice(64, 192))),
+        ((95, 161), (96, 160), Window(slice(8, 200), slice(64, 192))),
+        ((0, 1), (199, 200), Window(slice(0, 64), slice(136, 200))),
     ],
 )
 def test_hole_and_reach_lie_within(rows: tuple[int, int], columns: tuple[int, int], expected: Window) -> None:
-    """The ends are multiples of 64 or the picture's own."""
+    """The sides are multiples of 64, or the picture's; at its edges there is no reach."""
     hole = torch.zeros(1, 1, 200, 200)
     hole[..., slice(*rows), slice(*columns)] = 1
     assert window_around(hole, 32, 64) == expected
