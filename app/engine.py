@@ -121,6 +121,7 @@ class Engine:
             InferenceError: the model computes values that are not finite.
         """
         inpainter = self.inpainter
+        devices.start_passing_thread(inpainter.prepare).result()
         inpainter.warm_up(_BatchedPredict(self._batcher, inpainter.predictors, threading.Event()))
 
     def swap(self, inpainter: Inpainter) -> None:

@@ -61,7 +61,7 @@ class Inpainter:
     ) -> "Inpainter":
         """Load a checkpoint onto the devices that `device` names (see `devices.choose_devices`).
 
-        Kernels are prepared there. `threads` sets how many CPU threads torch uses, in the whole process.
+        `threads` sets how many CPU threads torch uses, in the whole process.
 
         Raises:
             CheckpointError: the checkpoint is missing, damaged or of another format.
@@ -72,10 +72,7 @@ class Inpainter:
         chosen = devices.choose_devices(device)
         dtype = devices.choose_precision(precision, chosen[0])
         loaded = checkpoint.load_checkpoint(path)
-        inpainter = cls(loaded.generator, chosen, dtype, info=loaded.info, sha256=loaded.sha256)
-        for predictor in inpainter.predictors:
-            predictor.prepare()
-        return inpainter
+        return cls(loaded.generator, chosen, dtype, info=loaded.info, sha256=loaded.sha256)
 
     @property
     def device_names(self) -> str:
@@ -87,10 +84,13 @@ class Inpainter:
         """The precision as "bf16", "fp16" or "fp32"."""
         return devices.precision_name(self.predictors[0].precision)
 
-    def warm_up(self, predict: Predict | None = None) -> None:
-        """Fill grey pictures, so that the first request does not pay for what is prepared on first use.
+    def prepare(self) -> None:
+        """Have kernels prepared on each device before there are requests; see `Generator.prepare`."""
+        for predictor in self.predictors:
+            predictor.prepare()
 
-        That is memory, and kernels for the usual sizes of crops.
+    def warm_up(self, predict: Predict | None = None) -> None:
+        """Fill grey pictures, so that the first request does not pay for what is made ready on first use.
 
         `predict` is what will run the generator later, as in `inpaint`.
 
@@ -153,11 +153,11 @@ class Inpainter:
         core = region.core.inside(region.crop)
         if size == region.crop.size:
             where = hole[core.slices]
-            colours = self._finite(fill.colours[core.slices][where], size)
+            colours = self._checked(fill.colours[core.slices][where], size)
             pictures.put_colours(pixels[core.slices], where, colours, codec)
         else:
             small = rgb.copy()
-            small[small_hole] = self._finite(fill.colours[small_hole], size)
+            small[small_hole] = self._checked(fill.colours[small_hole], size)
             residuals = Residuals(pixels, hole, codec, small, small_hole, fill.source)
             for band in geometry.bands(core, BAND_ROWS):
                 where = hole[band.slices]
@@ -167,8 +167,12 @@ class Inpainter:
                 pictures.put_colours(pixels[band.slices], where, colours, codec)
         result.paste(pictures.image_of(pixels, result.mode), region.crop.corners)
 
-    def _finite(self, colours: FloatArray, size: geometry.Size) -> FloatArray:
-        """The colours within [0, 1]; InferenceError if any is no number."""
+    def _checked(self, colours: FloatArray, size: geometry.Size) -> FloatArray:
+        """The colours that the generator made of a crop of `size`, clipped to [0, 1].
+
+        Raises:
+            InferenceError: some are not finite.
+        """
         if not np.isfinite(colours).all():
             raise InferenceError(
                 f"the generator computed values that are not finite for a {size[0]} x {size[1]} crop "

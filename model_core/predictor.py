@@ -46,12 +46,12 @@ class Predictor:
         self._generator.to(device, precision).to(memory_format=torch.channels_last)
 
     def prepare(self) -> None:
-        """Have kernels prepared for what pictures of up to the native size need: see `Generator.prepare`."""
+        """Have kernels prepared for pictures of up to the native size; see `Generator.prepare`."""
         with torch.inference_mode():
             self._generator.prepare(geometry.NATIVE_SIZE)
 
     def predict(self, rgb: FloatArray, holes: BoolArray) -> list[FilledCrop]:
-        """Fill crops of one size in one pass.
+        """Fill crops of one size together.
 
         Args:
             rgb: (B, h, w, 3) float32 in [0, 1]; values in the holes are ignored.

@@ -17,8 +17,8 @@ from model_core.networks.window import window_around
 
 # How much around a hole the refinement is shown, in pixels, ...
 PAINTED_REACH = 24
-# ... and a multiple of what its sides are: kernels are prepared for each size anew, which takes as long as
-# painting a small window, and memory.
+# ... and what the sides of that window are multiples of: kernels are prepared for each size anew, which takes
+# as long as painting a small window, and memory.
 PAINTED_MULTIPLE = 128
 # Deeper in a hole than the first of these, in pixels, the refinement counts less and less, beyond
 # the second not at all: nothing near says what was there, and a copy looks better than what it guesses.
@@ -35,7 +35,8 @@ class Fill(NamedTuple):
 
     Attributes:
         prediction: (B, 3, H, W) float32, meant for [-1, 1] but not clamped; raw, not composited with the
-            known pixels.
+            known pixels. In training it is painted everywhere, otherwise only around the hole, and elsewhere
+            it is the image.
         coarse: (B, 3, H/8, W/8) float in [-1, 1], the early guess that steered the copying.
         copied: (B, 3, H, W) float32, meant for [-1, 1], the picture with its hole filled by copying alone.
         source: (B, 2, H, W) int64, row and column of the pixel that each hole pixel was copied from, before
@@ -88,11 +89,12 @@ class Generator(nn.Module):
             prediction = torch.lerp(prediction, blend_seams(found, levels, share, self.config), share)
         return Fill(prediction, coarse.image, found.fitted, found.source)
 
+    @torch.no_grad()
     def prepare(self, largest: int) -> None:
         """Run the refinement on windows of all sizes that holes have in pictures of `largest` x `largest`.
 
         Kernels are prepared on the first use of a size. That takes time, and between requests they would lie
-        scattered in the memory that these have used and left.
+        scattered in the memory that these have used and left. Other pictures may have windows of other sizes.
         """
         weight = self.refinement.to_image.weight
         sides = range(PAINTED_MULTIPLE, largest + 1, PAINTED_MULTIPLE)
@@ -103,18 +105,20 @@ class Generator(nn.Module):
             self.refinement(image, image, image[:, :1], image[:, :1], features)
 
     def _paint(self, found: Match, smooth: Tensor, mask: Tensor, features: Tensor) -> Tensor:
-        """(B, 3, H, W): the refinement's answer; but for training, only around each hole."""
+        """(B, 3, H, W): the refinement's answer in training; otherwise so around holes, else the image."""
         inputs = (found.fitted, smooth, mask, found.distance)
         if self.training:
             painted: Tensor = self.refinement(*inputs, features)
             return painted
         painted = found.fitted.clone()
-        # One picture at a time: another in the batch must not change what this one's window shows.
-        for index in range(len(mask)):
-            one = slice(index, index + 1)
-            window = window_around(mask[one], PAINTED_REACH, PAINTED_MULTIPLE)
-            parts = [window.of(part[one]) for part in inputs]
-            window.of(painted[one]).copy_(self.refinement(*parts, window.of(features[one], 8)))
+        # Each has a window of its own, whatever else is in the batch; those of one size are painted together.
+        windows = [window_around(one[None], PAINTED_REACH, PAINTED_MULTIPLE) for one in mask]
+        for size in {window.size for window in windows}:
+            places = [place for place, window in enumerate(windows) if window.size == size]
+            shown = [torch.stack([windows[place].of(part[place]) for place in places]) for part in inputs]
+            cells = torch.stack([windows[place].of(features[place], 8) for place in places])
+            for place, answer in zip(places, self.refinement(*shown, cells), strict=True):
+                windows[place].of(painted[place]).copy_(answer)
         return painted
 
 

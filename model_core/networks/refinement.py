@@ -45,7 +45,7 @@ class RefinementNetwork(nn.Module):
             (B, 3, H, W), meant to lie in [-1, 1]; unbounded so that the losses keep a gradient everywhere.
         """
         full = torch.cat([copied, smooth, mask, distance.clamp_min(1e-4).log() / 4], 1)
-        # One after the other is faster than both at once.
+        # First the layout, then the precision: faster than both in one `to`.
         full = full.contiguous(memory_format=torch.channels_last).to(self.to_image.weight.dtype)
         half = F.relu(_convolve_folded(self.to_half, full))  # (B, w, H/2, W/2)
         quarter = F.relu(self.to_quarter(half))  # (B, 2w, H/4, W/4)

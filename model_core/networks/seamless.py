@@ -32,7 +32,7 @@ COARSEST_SWEEPS = 16
 ODD_SWEEPS = 4
 # The sides of the part of the picture that is computed are multiples of this, or the picture's, so that they
 # can be halved often.
-ALIGNMENT = 32
+WINDOW_MULTIPLE = 32
 
 
 def seam_correction(image: Tensor, known: Tensor, field: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def seam_correction(image: Tensor, known: Tensor, field: Tensor) -> Tensor:
     """
     hole = 1 - known
     # With a known pixel on each side.
-    window = window_around(hole, 1, ALIGNMENT)
+    window = window_around(hole, 1, WINDOW_MULTIPLE)
     inside = window.of(hole)
     divergence = _divergence(image * known, known, field, window) * inside
     correction = torch.zeros_like(image)

@@ -14,6 +14,11 @@ class Window(NamedTuple):
     rows: slice
     columns: slice
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
     def of(self, image: Tensor, scale: int = 1) -> Tensor:
         """The same part, as a view, of an image (..., H / scale, W / scale)."""
         rows, columns = (slice(side.start // scale, side.stop // scale) for side in self)
@@ -29,7 +34,7 @@ def window_around(hole: Tensor, reach: int, multiple: int) -> Window:
     Args:
         hole: (B, 1, H, W), H and W multiples of `GRAIN`; 0 where there is none. Without any, the first pixel
             stands for it.
-        multiple: one of `GRAIN`.
+        multiple: a multiple of `GRAIN`.
     """
     rows, columns = (_around(hole.amax(axes), reach, multiple) for axes in ((0, 1, 3), (0, 1, 2)))
     return Window(rows, columns)

@@ -270,11 +270,15 @@ def test_models_are_prepared_in_threads_that_end(
 ) -> None:
     """At the start and at a reload: workers that torch kept for them would slow every inference after it."""
     used: list[threading.Thread] = []
-    load, warm_up = Inpainter.from_checkpoint, Inpainter.warm_up
+    load, prepare, warm_up = Inpainter.from_checkpoint, Inpainter.prepare, Inpainter.warm_up
 
     def noted_load(*arguments: Any, **options: Any) -> Inpainter:
         used.append(threading.current_thread())
         return load(*arguments, **options)
+
+    def noted_prepare(self: Inpainter) -> None:
+        used.append(threading.current_thread())
+        prepare(self)
 
     def noted_warm_up(self: Inpainter, predict: Predict | None = None) -> None:
         if predict is None:  # or else the batcher's thread computes
@@ -282,11 +286,12 @@ def test_models_are_prepared_in_threads_that_end(
         warm_up(self, predict)
 
     monkeypatch.setattr(Inpainter, "from_checkpoint", noted_load)
+    monkeypatch.setattr(Inpainter, "prepare", noted_prepare)
     monkeypatch.setattr(Inpainter, "warm_up", noted_warm_up)
     reloadable = Reloadable(settings.model_copy(update={"checkpoint": checkpoint}))
     with reloadable.client():
         assert reloadable.reload()["outcome"] == "ok"
-        assert len(used) == 3
+        assert len(used) == 5
         assert not any(thread.is_alive() for thread in used)
 
 

@@ -234,6 +234,19 @@ class TestFilling:
         assert len(later) >= 3
         assert [first, *later] == [False] * len(masks)
 
+    def test_kernels_are_prepared(self, tiny_checkpoint: Path):
+        """For windows of each size that pictures of up to 512 x 512 have."""
+        generator = load_checkpoint(tiny_checkpoint).generator
+        sizes: list[tuple[int, ...]] = []
+        generator.refinement.register_forward_pre_hook(
+            lambda module, inputs: sizes.append(tuple(inputs[0].shape[-2:]))
+        )
+
+        Inpainter(generator, [CPU], torch.float32).prepare()
+
+        assert len(sizes) == len(set(sizes)) == 16
+        assert max(sizes) == (512, 512)
+
 
 class TestRefusals:
     @pytest.mark.parametrize("size", [(1, 1), (20, 30), (700, 600)])

@@ -1,5 +1,6 @@
 """What the patch match copies, and from where."""
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -133,6 +134,36 @@ def test_match_continues_a_texture(square_hole: SquareHole) -> None:
 
     assert error(found.copied) < 0.25 * error(smooth)
     assert (found.distance * (1 - mask) == 0).all()
+
+
+def test_a_vote_is_the_mean_of_what_the_patches_around_would_copy() -> None:
+    """Each pixel beside, at edges the nearest one, says what it would copy; holes say nothing."""
+    torch.manual_seed(0)
+    image, share = torch.rand(1, 3, 8, 10), torch.ones(1, 1, 8, 10)
+    share[..., 2:5, 3:7], share[..., 6:, 8:], share[..., 0, 0] = 0, 0, 0
+    guess, field = torch.rand(1, 3, 8, 10), torch.stack([torch.randint(8, (80,)), torch.randint(10, (80,))])
+    # What all around one pixel would copy there is a hole.
+    for row, column in itertools.product((2, 3, 4), (3, 4, 5)):
+        field[:, 10 * row + column] = torch.tensor([row, column + 1])
+
+    voted = PatchLevel(Level(image, share), 3).vote(guess, field)
+
+    def nearest(row: int, column: int) -> tuple[int, int]:
+        return min(max(row, 0), 7), min(max(column, 0), 9)
+
+    expected = guess.clone()
+    for row, column in (1 - share)[0, 0].nonzero().tolist():
+        copies = []
+        for down, right in itertools.product((-1, 0, 1), repeat=2):
+            beside = nearest(row + down, column + right)
+            shift = field.view(2, 8, 10)[:, beside[0], beside[1]] - torch.tensor(beside)
+            source = nearest(row + int(shift[0]), column + int(shift[1]))
+            if share[0, 0][source] > 0:
+                copies.append(image[0, :, source[0], source[1]])
+        if copies:
+            expected[0, :, row, column] = torch.stack(copies).mean(0)
+    torch.testing.assert_close(voted, expected)
+    assert torch.equal(voted[share.expand_as(voted) > 0], guess[share.expand_as(voted) > 0])
 
 
 def test_search_nearby_finds_the_best_of_nine_patches(square_hole: SquareHole) -> None:

@@ -70,3 +70,23 @@ def test_without_seams_nothing_is_corrected(square_hole: SquareHole) -> None:
     rows, columns = torch.meshgrid(torch.arange(96), torch.arange(128), indexing="ij")
     field = torch.stack([rows, (columns + 32) % 128]).flatten(1)
     assert seam_correction(tile * known, known, field).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("size", [(96, 96), (48, 80)])
+def test_what_is_beyond_the_window_makes_no_difference(size: tuple[int, int]) -> None:
+    """A hole at the edge of a picture, and the same in one that goes on where all is known."""
+    torch.manual_seed(0)
+    height, width = size
+    image = torch.rand(1, 3, height, width + 96)
+    known = torch.ones(1, 1, height, width + 96)
+    known[..., height - 20 :, 30:50] = 0
+    columns = torch.arange(width + 96).expand(height, -1)
+    field = torch.stack([torch.full_like(columns, 5), columns % 30])
+
+    small, large = (
+        seam_correction(image[..., :side], known[..., :side], field[..., :side].flatten(1))
+        for side in (width, width + 96)
+    )
+
+    assert small.abs().max() > 0.01
+    torch.testing.assert_close(small, large[..., :width], rtol=0, atol=1e-5)
