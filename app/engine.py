@@ -115,7 +115,7 @@ class Engine:
         return time.monotonic() - self._started
 
     def warm_up(self) -> None:
-        """Fill grey pictures where requests will be filled.
+        """Make the model ready, and fill a tiny picture where requests will be filled.
 
         Raises:
             InferenceError: the model computes values that are not finite.

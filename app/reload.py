@@ -90,7 +90,6 @@ class Reloader:
     def _prepare(self) -> Inpainter:
         with devices.memory_errors_translated():
             inpainter = self._load(self._settings)
-            inpainter.prepare()
             inpainter.warm_up()
         return inpainter
 

@@ -85,22 +85,30 @@ class Inpainter:
         return devices.precision_name(self.predictors[0].precision)
 
     def prepare(self) -> None:
-        """Have kernels prepared on each device before there are requests; see `Generator.prepare`."""
+        """Make ready what the first requests would wait for: kernels (`Generator.prepare`) and memory.
+
+        Raises:
+            InferenceError: the generator computes values that are not finite.
+        """
         for predictor in self.predictors:
             predictor.prepare()
+        for side in (geometry.MIN_CROP, geometry.NATIVE_SIZE):
+            self._fill_grey(side)
 
     def warm_up(self, predict: Predict | None = None) -> None:
-        """Fill grey pictures, so that the first request does not pay for what is made ready on first use.
+        """Fill a tiny picture, to see that it can be done.
 
         `predict` is what will run the generator later, as in `inpaint`.
 
         Raises:
             InferenceError: the generator computes values that are not finite.
         """
-        for side in (geometry.MIN_CROP, geometry.NATIVE_SIZE):
-            hole = np.zeros((side, side), dtype=np.bool_)
-            hole[side // 4 : side // 2, side // 4 : side // 2] = True
-            self.inpaint(Image.new("RGB", (side, side), "grey"), hole, predict)
+        self._fill_grey(64, predict)
+
+    def _fill_grey(self, side: int, predict: Predict | None = None) -> None:
+        hole = np.zeros((side, side), dtype=np.bool_)
+        hole[side // 4 : side // 2, side // 4 : side // 2] = True
+        self.inpaint(Image.new("RGB", (side, side), "grey"), hole, predict)
 
     def inpaint(self, image: Image.Image, hole: BoolArray, predict: Predict | None = None) -> Image.Image:
         """Fill the hole of a picture.

@@ -291,7 +291,7 @@ def test_models_are_prepared_in_threads_that_end(
     reloadable = Reloadable(settings.model_copy(update={"checkpoint": checkpoint}))
     with reloadable.client():
         assert reloadable.reload()["outcome"] == "ok"
-        assert len(used) == 5
+        assert len(used) == 4
         assert not any(thread.is_alive() for thread in used)
 
 
