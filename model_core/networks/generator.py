@@ -105,7 +105,9 @@ class Generator(nn.Module):
             self.refinement(image, image, image[:, :1], image[:, :1], features)
 
     def _paint(self, found: Match, smooth: Tensor, mask: Tensor, features: Tensor) -> Tensor:
-        """(B, 3, H, W): the refinement's answer in training; otherwise so around holes, else the image."""
+        """(B, 3, H, W): what the refinement paints, in training everywhere, otherwise in a window around each
+        hole, and the image beyond it.
+        """
         inputs = (found.fitted, smooth, mask, found.distance)
         if self.training:
             painted: Tensor = self.refinement(*inputs, features)

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from model_core.config import GeneratorConfig
 from model_core.networks.membrane import membrane
-from model_core.networks.patches import VOTE_SIZE, PatchLevel
+from model_core.networks.patches import VOTE_REACH, PatchLevel
 from model_core.networks.pyramid import Level, deviation, doubled, halved, known_pyramid, push_pull
 from model_core.networks.seamless import seam_correction
 
@@ -113,7 +113,7 @@ def _vote_on(correction: Tensor, hole: Tensor) -> Tensor:
         hole: (1, 1, H/2, W/2) float32 in {0, 1}.
     """
     # The mean over 3x3 pixels, of which each has the correction of its block of 2x2.
-    mean = doubled(torch.cat([correction, hole], 1), neighbour=1 / VOTE_SIZE)
+    mean = doubled(torch.cat([correction, hole], 1), neighbour=1 / (2 * VOTE_REACH + 1))
     # Pixels of the hole in a half-known cell have no correction of their own.
     return mean[:, :3] / mean[:, 3:].clamp_min(1e-12)
 

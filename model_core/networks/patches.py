@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from model_core.networks.distances import all_windows, block_distances, patch_distances
 from model_core.networks.masks import spread
 from model_core.networks.pieces import sources_of_pieces
 from model_core.networks.pyramid import Level, halved
@@ -18,7 +19,8 @@ from model_core.networks.ramp import ramp
 
 # A reduced pixel counts as known when at least this share of its area is.
 KNOWN_SHARE = 0.5
-VOTE_SIZE = 3
+# How far a patch reaches that votes.
+VOTE_REACH = 1
 # Blocks of pixels are compared in chunks that fit the processor's cache.
 CHUNK = 1024
 # The mean squared difference that a source one side of the picture away is charged with. Rows cost more than
@@ -69,7 +71,7 @@ class PatchLevel:
     @functools.cached_property
     def matched(self) -> Tensor:
         """Patches around the hole's border are matched too: their votes tie the fill to what surrounds it."""
-        return spread(self.hole, VOTE_SIZE // 2)
+        return spread(self.hole, VOTE_REACH)
 
     @functools.cached_property
     def penalty(self) -> Tensor:
@@ -131,10 +133,10 @@ class PatchLevel:
         if shows_means:
             known = self._patches(self.known.expand_as(self.image), targets)
             means = self._means(MEAN_REACH, guess)
-            distance = _distances(target, self._patches(guess, sources), known)
-            distance += _distances(target, self._patches(means, sources), 1 - known)
+            distance = patch_distances(target, self._patches(guess, sources), known)
+            distance += patch_distances(target, self._patches(means, sources), 1 - known)
         else:
-            distance = _distances(target, self._patches(guess, sources))
+            distance = patch_distances(target, self._patches(guess, sources))
         distance += self._displacement_cost(targets, sources)
         if in_pieces:
             best = distance.amin(1) + target.square().mean(1)
@@ -157,11 +159,9 @@ class PatchLevel:
     def _displacement_cost(self, targets: Tensor, sources: Tensor) -> Tensor:
         """(N, M): what it costs N pixels to be copied from M others."""
         side = max(self.size)
-        # Half as many bytes as integers.
-        (row, column), (source_row, source_column) = (
-            self._field(targets).float(),
-            self._field(sources).float(),
-        )
+        # float32 has half as many bytes as integers.
+        row, column = self._field(targets).float()
+        source_row, source_column = self._field(sources).float()
         rows, columns = (row[:, None] - source_row).abs(), (column[:, None] - source_column).abs()
         inwards = ~self._at_edge(row, column)[:, None] & self._at_edge(source_row, source_column)
         cost: Tensor = rows * (ROW_COST / side) + columns * (COLUMN_COST / side) + EDGE_COST * inwards
@@ -174,7 +174,7 @@ class PatchLevel:
     def _patches(self, image: Tensor, pixels: Tensor) -> Tensor:
         """(N, patch_size^2 * C): the patches of a (1, C, h, w) picture around N pixels."""
         row, column = self._field(pixels)
-        return _windows(image, self.patch_size, self.patch_size // 2)[row, column].flatten(1)
+        return all_windows(image, self.patch_size, self.patch_size // 2)[row, column].flatten(1)
 
     def propagate(self, guess: Tensor, field: Tensor) -> Tensor:
         """Let blocks of 2x2 pixels take over the offset of a block beside them, if it suits them better.
@@ -183,7 +183,7 @@ class PatchLevel:
         """
         height, width = self.size
         windows, patches = (
-            _windows(picture, self.patch_size + 1, self.patch_size // 2) for picture in (self.image, guess)
+            all_windows(picture, self.patch_size + 1, self.patch_size // 2) for picture in (self.image, guess)
         )
         taken, beside = field.clone(), torch.tensor(BLOCKS, device=field.device).t()[..., None]
         down, right = _inside_blocks(field.device)
@@ -221,7 +221,10 @@ class PatchLevel:
         field = field.clone()
         distances = guess.new_zeros(self.size[0] * self.size[1])
         side, width = self.patch_size, self.size[1]
-        windows, patches = _windows(self.image, side + 3, side // 2 + 1), _windows(guess, side + 1, side // 2)
+        windows, patches = (
+            all_windows(self.image, side + 3, side // 2 + 1),
+            all_windows(guess, side + 1, side // 2),
+        )
         preference = guess.new_ones(9, 1, 1, 1)
         preference[4] = STEP_GAIN
         down, right = _inside_blocks(guess.device)
@@ -230,7 +233,7 @@ class PatchLevel:
             window, patch = windows[source[0], source[1]], patches[row, column]
             target = (row + down) * width + column + right  # (2, 2, N), as what follows
             candidates = self._neighbours(source[0] + down, source[1] + right)
-            distance = _block_distances(_last(window), _last(patch), side) + self.penalty[candidates]
+            distance = block_distances(window, patch, side) + self.penalty[candidates]
             # Several times faster than argmin.
             best = ((distance + ROUNDING) * preference).min(0, keepdim=True).indices
             distances[target] = distance.gather(0, best)[0]
@@ -255,36 +258,34 @@ class PatchLevel:
 
     def vote(self, guess: Tensor, field: Tensor) -> Tensor:
         """Recolour the hole: each pixel becomes the mean of what the patches over it would copy there."""
-        reach = VOTE_SIZE // 2
         # With a border around, a pixel and its source are given by one number each, whatever the neighbour.
-        width = self.size[1] + 2 * reach
-        shift = self._shifts(field, reach)
+        width = self.size[1] + 2 * VOTE_REACH
         row, column = self._field(self.hole.flatten().nonzero()[:, 0])
-        here = ((row + reach) * width + column + reach)[:, None]
-        step = torch.arange(-reach, reach + 1, device=field.device)
+        here = ((row + VOTE_REACH) * width + column + VOTE_REACH)[:, None]
+        step = torch.arange(-VOTE_REACH, VOTE_REACH + 1, device=field.device)
         around = here + (step[:, None] * width + step).flatten()
-        sources = here + shift.index_select(0, around.flatten()).view_as(around)
+        sources = here + self._shifts(field).index_select(0, around.flatten()).view_as(around)
         total = F.embedding_bag(sources, self._known_rows, mode="sum")
         colour, weight = total[:, :-1].t(), total[:, -1]
         voted = guess[0].clone()
         voted[:, row, column] = torch.where(weight > 0, colour / weight.clamp_min(1), voted[:, row, column])
         return voted[None]
 
-    def _shifts(self, field: Tensor, reach: int) -> Tensor:
-        """((h + 2 reach) * (w + 2 reach),): from each matched pixel to its source, with a border around."""
+    def _shifts(self, field: Tensor) -> Tensor:
+        """((h + 2) * (w + 2),): from each matched pixel to its source, with a border around."""
         targets = self.matched.flatten().nonzero()[:, 0]
         row, column = self._field(targets)
         source_row, source_column = field[:, targets]
-        width = self.size[1] + 2 * reach
+        width = self.size[1] + 2 * VOTE_REACH
         shift = torch.zeros(self.size, dtype=torch.int64, device=field.device)
         shift[row, column] = (source_row - row) * width + source_column - column
-        return _bordered(shift[..., None], reach)[:, 0]
+        return _bordered(shift[..., None], VOTE_REACH)[:, 0]
 
     @functools.cached_property
     def _known_rows(self) -> Tensor:
-        """((h + 2 reach) * (w + 2 reach), C + 1): known colours, and what is known, with a border around."""
+        """((h + 2) * (w + 2), C + 1): known colours, and what is known, with a border around."""
         image, known = (picture[0].permute(1, 2, 0) for picture in (self.image, self.known))
-        return _bordered(torch.cat([image * known, known], 2), VOTE_SIZE // 2)
+        return _bordered(torch.cat([image * known, known], 2), VOTE_REACH)
 
 
 def _bordered(grid: Tensor, width: int) -> Tensor:
@@ -301,58 +302,3 @@ def _inside_blocks(device: torch.device) -> tuple[Tensor, Tensor]:
     """(2, 1, 1) rows and (1, 2, 1) columns of the pixels of a block of 2x2."""
     down = torch.arange(2, device=device)[:, None, None]
     return down, down.transpose(0, 1)
-
-
-def _distances(target: Tensor, source: Tensor, weight: Tensor | None = None) -> Tensor:
-    """(N, M): mean squared differences of N targets to M sources, but for a term of each target's own.
-
-    The squared distance of a target t to a source s is t.t - 2 t.s + s.s. The first term is left out, for it
-    is the same for all sources of a target; the others are a matrix product, or two with weights.
-
-    Args:
-        target: (N, K) float32.
-        source: (M, K) float32.
-        weight: (N, K) float32 in {0, 1}, which values count; all, if missing.
-    """
-    if weight is None:
-        squares = source.square().sum(1)
-    else:
-        squares, target = weight @ source.square().t(), target * weight
-    return torch.addmm(squares, target, source.t(), alpha=-2) / source.shape[1]
-
-
-def _windows(image: Tensor, size: int, reach: int) -> Tensor:
-    """All windows of a (1, C, H, W) picture, edges repeated, as a view to be indexed.
-
-    Returns:
-        (h, w, size, size * C), [row, column] being the window that begins `reach` pixels above and left of
-        that pixel; its last axis is column by column, and within a column channel by channel.
-    """
-    after = size - 1 - reach
-    padded = F.pad(image, (reach, after, reach, after), mode="replicate")
-    channels = padded.shape[1]
-    lines = padded[0].permute(1, 2, 0).flatten(1)  # (H, W * C)
-    return lines.unfold(1, size * channels, channels).unfold(0, size, 1).transpose(2, 3)
-
-
-def _last(windows: Tensor) -> Tensor:
-    """(N, size, size * 3) -> (3, size, size, N): sums over a window are fastest over its first axes."""
-    size = windows.shape[1]
-    return windows.view(-1, size, size, 3).permute(3, 1, 2, 0).contiguous()
-
-
-def _block_distances(window: Tensor, patch: Tensor, side: int) -> Tensor:
-    """Mean squared differences of the patches of 2x2 pixels to the nine patches around each one's source.
-
-    Args:
-        window: (3, side + 3, side + 3, N) around the sources of N blocks.
-        patch: (3, side + 1, side + 1, N) around the blocks.
-
-    Returns:
-        (9, 2, 2, N): by shift of the source in reading order, by row and column in the block, by block.
-    """
-    shifted = window.unfold(1, side + 1, 1).unfold(2, side + 1, 1).permute(0, 1, 2, 4, 5, 3)
-    squares = (shifted - patch[:, None, None]).square_().sum(0)  # (3, 3, side + 1, side + 1, N)
-    rows = torch.stack([squares[:, :, :side].sum(2), squares[:, :, 1:].sum(2)], 2)
-    found = torch.stack([rows[:, :, :, :side].sum(3), rows[:, :, :, 1:].sum(3)], 3)
-    return found.flatten(0, 1) / (3 * side * side)
