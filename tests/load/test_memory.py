@@ -25,8 +25,8 @@ SMALL = ((64, 64), (300, 200), (512, 512), (800, 600), (1000, 1000), (1600, 1200
 LARGE = (*SMALL * 4, (2000, 1500), (4000, 3000))
 FORMATS = (("JPEG", False), ("PNG", False), ("WEBP", False), ("PNG", True))
 CLIENTS = 16
-MOST_GROWTH = 30
-"""Megabytes, in the short form."""
+MOST_GROWTH = 80
+"""Megabytes, in the short form: once, when 16 requests of other sizes meet, it holds 50 more and keeps them."""
 
 
 class Asked(NamedTuple):
