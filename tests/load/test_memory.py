@@ -26,7 +26,7 @@ LARGE = (*SMALL * 4, (2000, 1500), (4000, 3000))
 FORMATS = (("JPEG", False), ("PNG", False), ("WEBP", False), ("PNG", True))
 CLIENTS = 16
 MOST_GROWTH = 80
-"""Megabytes, in the short form: once, when 16 requests of other sizes meet, it holds 50 more and keeps them."""
+"""Megabytes, in the short form: when requests of other sizes meet, 50 more may be held once, and kept."""
 
 
 class Asked(NamedTuple):
