@@ -15,10 +15,12 @@ from app import images, masks
 from app.batcher import Batcher
 from app.errors import QueueFullError
 from app.settings import Settings
+from app.turns import Turns
 from model_core import devices
 from model_core.inpainter import BoolArray, FloatArray, Inpainter
 from model_core.pictures import require_same_size
 from model_core.predictor import FilledCrop, Predictor
+from model_core.worker import Fork
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class Engine:
     while the batcher's threads keep the devices busy.
     """
 
-    def __init__(self, inpainter: Inpainter, settings: Settings) -> None:
+    def __init__(self, inpainter: Inpainter, settings: Settings, fork: Fork | None = None) -> None:
+        """With `fork`, inferences on a CPU may have processes of their own; see `Turns`."""
         self.inpainter = inpainter
         self.max_queued = settings.max_queued_requests
         self._limits = images.PictureLimits(
@@ -94,6 +97,10 @@ class Engine:
         self._admitted = 0
         self._lock = threading.Lock()
         self._started = time.monotonic()
+        threads = devices.cpu_threads()
+        most = min(settings.processes, threads)
+        if fork and most > 1 and inpainter.device_names == "cpu":
+            self._batcher.employ(fork, Turns(most, threads, is_crowded=lambda: self._admitted > 1))
 
     @property
     def model(self) -> str:
@@ -109,6 +116,11 @@ class Engine:
     def waiting(self) -> int:
         """Requests in the line behind them."""
         return max(0, self._admitted - self._max_concurrency)
+
+    @property
+    def processes(self) -> int:
+        """Those that infer, this one included."""
+        return self._batcher.processes
 
     @property
     def uptime_seconds(self) -> float:

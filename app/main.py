@@ -27,6 +27,7 @@ from app.tracing import RequestId
 from app.values import ApiKeys
 from model_core import devices
 from model_core.inpainter import Inpainter
+from model_core.worker import Fork
 
 FILLING_PATHS = frozenset({"/inpaint", batch_routes.PATH, openai.EDITS_PATH, iopaint.INPAINT_PATH})
 
@@ -59,10 +60,12 @@ def create_app(
     inpainter: Inpainter | None = None,
     lifecycle: Lifecycle | None = None,
     reload_wanted: asyncio.Event | None = None,
+    fork: Fork | None = None,
 ) -> FastAPI:
     """The service. Unless given, settings come from the environment and the model from its checkpoint.
 
-    `lifecycle` is told when the process is to stop, `reload_wanted` is set to have the checkpoint reloaded.
+    `lifecycle` is told when the process is to stop, `reload_wanted` is set to have the checkpoint reloaded,
+    `fork` begins further processes that infer.
     """
     settings = settings or Settings()
     lifecycle = lifecycle or Lifecycle(settings.drain_seconds, settings.grace_seconds)
@@ -74,7 +77,7 @@ def create_app(
         title="Inpainting server",
         summary=package["Summary"],
         version=package["Version"],
-        lifespan=_lifespan(settings, inpainter, metrics, reload_wanted),
+        lifespan=_lifespan(settings, inpainter, metrics, reload_wanted, fork),
         redoc_url=None,
         form_limits={
             "max_files": problems.MAX_FORM_FILES,
@@ -93,7 +96,11 @@ def create_app(
 
 
 def _lifespan(
-    settings: Settings, inpainter: Inpainter | None, metrics: Metrics, reload_wanted: asyncio.Event
+    settings: Settings,
+    inpainter: Inpainter | None,
+    metrics: Metrics,
+    reload_wanted: asyncio.Event,
+    fork: Fork | None,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     """What is there from the first request to the last: a model that has proved itself, and its reloading."""
 
@@ -102,7 +109,7 @@ def _lifespan(
         nonlocal inpainter
         if inpainter is None:
             inpainter = await run_in_threadpool(load_inpainter, settings)
-        engine = Engine(inpainter, settings)
+        engine = Engine(inpainter, settings, fork)
         inpainter = None  # the engine alone holds the model, so that a reload frees it
         # Nothing is served before one real inference has succeeded.
         await run_in_threadpool(engine.warm_up)

@@ -68,6 +68,9 @@ class Metrics:
             registry=registry,
         )
         self._capacity = Gauge("inpaint_queue_capacity", "Requests that may wait in line.", registry=registry)
+        self._processes = Gauge(
+            "inpaint_processes", "Processes that infer at once if there is enough to do.", registry=registry
+        )
         self._model = Info("inpaint_model", "The checkpoint that serves.", registry=registry)
         self._reloads = Counter(
             "inpaint_reloads", "Attempts to serve a new checkpoint.", ("outcome",), registry=registry
@@ -91,6 +94,7 @@ class Metrics:
         self._queue.labels("running").set_function(lambda: float(engine.running))
         self._queue.labels("waiting").set_function(lambda: float(engine.waiting))
         self._capacity.set(engine.max_queued)
+        self._processes.set_function(lambda: float(engine.processes))
         self.name_model(engine.inpainter)
 
     def name_model(self, inpainter: Inpainter) -> None:

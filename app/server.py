@@ -18,9 +18,11 @@ from app.connections import BoundedConnection
 from app.lifecycle import Lifecycle
 from app.main import create_app, load_inpainter
 from app.settings import PREFIX, Settings, unknown_variables
-from model_core import devices
+from model_core import devices, fork_server, worker
 from model_core.allocator import settle_allocator
 from model_core.errors import ModelCoreError
+from model_core.fork_server import ForkServer
+from model_core.worker import Fork
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +87,7 @@ def serve(**options: object) -> None:
     for name, meant in unknown_variables(os.environ).items():
         hint = f"; did you mean {meant}?" if meant else "."
         logger.warning("The variable %s is no setting and has no effect%s", name, hint)
+    fork = _fork_for(settings)
     lifecycle = Lifecycle(settings.drain_seconds, settings.grace_seconds)
     reload_wanted = asyncio.Event()
     if hasattr(signal, "SIGHUP"):
@@ -93,7 +96,7 @@ def serve(**options: object) -> None:
     try:
         # Before uvicorn, which would wrap the one sentence that a bad checkpoint deserves into a traceback.
         with devices.memory_errors_translated():
-            app = create_app(settings, load_inpainter(settings), lifecycle, reload_wanted)
+            app = create_app(settings, load_inpainter(settings), lifecycle, reload_wanted, fork)
     except ModelCoreError as error:
         sys.exit(f"The service cannot start: {error}")
     config = uvicorn.Config(
@@ -120,6 +123,13 @@ def _read_settings(options: Mapping[str, Any]) -> Settings:
             for item in error.errors()
         )
         sys.exit(f"The service cannot start: {wrong}.")
+
+
+def _fork_for(settings: Settings) -> Fork | None:
+    """What begins processes for further inferences, if there may be any. Before there are threads."""
+    if settings.processes == 1 or settings.device not in ("auto", "cpu") or not fork_server.SUPPORTED:
+        return None
+    return ForkServer(worker.serve).fork
 
 
 def _exit_cleanly(_: int, __: FrameType | None) -> None:

@@ -36,7 +36,13 @@ class Settings(BaseSettings):
         description="fp32, bf16, fp16 (GPU only), or auto: the fastest safe arithmetic of the device.",
     )
     threads: PositiveInt | None = Field(
-        default=None, description="CPU threads of one inference; by default as many as there are cores."
+        default=None, description="CPU threads of all inferences; by default as many as there are cores."
+    )
+    processes: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        description="Most processes that infer at once on a CPU, under load; Linux only, elsewhere 1.",
     )
     max_request_bytes: PositiveInt = Field(
         default=30_000_000, description="Largest request body in bytes; a larger one is answered with 413."

@@ -87,6 +87,16 @@ def computes_bf16(capabilities: Mapping[str, object]) -> bool:
     return any(capabilities.get(flag) for flag in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16"))
 
 
+def cpu_threads() -> int:
+    """How many CPU threads torch computes with."""
+    return torch.get_num_threads()
+
+
+def use_cpu_threads(threads: int) -> None:
+    """Have torch compute with so many CPU threads from now on in this thread, and in those yet to come."""
+    torch.set_num_threads(threads)
+
+
 def start_passing_thread(work: Callable[[], T]) -> Future[T]:
     """Run `work` in a thread that ends with it; its result or error is in the future.
 

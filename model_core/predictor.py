@@ -4,10 +4,12 @@ import copy
 from typing import NamedTuple
 
 import numpy as np
+import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
 from model_core import geometry
+from model_core.config import GeneratorConfig
 from model_core.networks import Generator
 
 FloatArray = NDArray[np.float32]
@@ -28,6 +30,14 @@ class FilledCrop(NamedTuple):
     source: IntArray
 
 
+class PredictorState(NamedTuple):
+    """What another process needs for a predictor's double on the CPU; `weights` as safetensors."""
+
+    config: GeneratorConfig
+    weights: bytes
+    precision: torch.dtype
+
+
 class Predictor:
     """Runs a generator. Holds no state of a call, so threads may share it.
 
@@ -44,6 +54,18 @@ class Predictor:
         self._generator = copy.deepcopy(generator).eval().requires_grad_(False)
         # Casting once is as fast as autocast, in half the memory.
         self._generator.to(device, precision).to(memory_format=torch.channels_last)
+
+    @classmethod
+    def from_state(cls, state: PredictorState) -> "Predictor":
+        """A double of the predictor that `state` is of, on the CPU."""
+        generator = Generator(state.config).to(state.precision)
+        generator.load_state_dict(safetensors.torch.load(state.weights))
+        return cls(generator, torch.device("cpu"), state.precision)
+
+    def state(self) -> PredictorState:
+        """All that there is to it but its device."""
+        tensors = {name: tensor.contiguous() for name, tensor in self._generator.state_dict().items()}
+        return PredictorState(self._generator.config, safetensors.torch.save(tensors), self.precision)
 
     def prepare(self) -> None:
         """Have kernels prepared for pictures of up to the native size; see `Generator.prepare`."""

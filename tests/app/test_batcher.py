@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from app.batcher import Batcher, Prediction
+from app.batcher import Batcher
+from app.crops import Prediction
 from model_core.networks import Generator
 from model_core.predictor import BoolArray, FilledCrop, FloatArray, Predictor
 
@@ -56,7 +57,7 @@ def crop(seed: int, side: int = 32) -> tuple[FloatArray, BoolArray]:
 def wait_for(batcher: Batcher, count: int) -> None:
     """Until that many crops wait."""
     deadline = time.monotonic() + 10
-    while len(batcher._waiting) < count:
+    while len(batcher._crops) < count:
         assert time.monotonic() < deadline
         time.sleep(0.001)
 

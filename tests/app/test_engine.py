@@ -228,7 +228,7 @@ def test_a_request_abandoned_in_front_of_the_device_does_not_get_it(
         running = asyncio.create_task(engine.fill(fill_request(files)))
         await asyncio.to_thread(wait_until, lambda: predictor.passes == 1)
         abandoned = asyncio.create_task(engine.fill(fill_request(files)))
-        await asyncio.to_thread(wait_until, lambda: len(engine._batcher._waiting) == 1)
+        await asyncio.to_thread(wait_until, lambda: len(engine._batcher._crops) == 1)
         abandoned.cancel()
         with pytest.raises(asyncio.CancelledError):
             await abandoned

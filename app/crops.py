@@ -1,0 +1,135 @@
+"""The crops that wait for a device, and the passes that they are taken in."""
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_core.predictor import FilledCrop, Predictor
+
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+Fill = Callable[[Sequence[Predictor], FloatArray, BoolArray], list[FilledCrop]]
+"""The model on each device, and what `Predictor.predict` takes -> what it returns."""
+
+
+class Prediction(NamedTuple):
+    """One crop's fill, the seconds it waited, and how many crops shared its pass."""
+
+    fill: FilledCrop
+    waited_seconds: float
+    batch_size: int
+
+
+@dataclass(frozen=True, eq=False)
+class WaitingCrop:
+    """A crop that waits.
+
+    Attributes:
+        predictors: the model on each device.
+        rgb: (h, w, 3) float32 in [0, 1].
+        hole: (h, w) bool, True = hole.
+        abandoned: set when nobody wants the answer any more.
+        arrival: of `time.perf_counter`.
+        future: where the answer goes.
+    """
+
+    predictors: Sequence[Predictor]
+    rgb: FloatArray
+    hole: BoolArray
+    abandoned: threading.Event
+    arrival: float
+    future: Future[Prediction]
+
+    @property
+    def key(self) -> tuple[int, tuple[int, ...]]:
+        """Equal for those that may share a pass."""
+        return id(self.predictors), self.hole.shape
+
+
+class WaitingCrops:
+    """The crops that wait, in the order in which they came.
+
+    Attributes:
+        changed: the lock that all of it is behind, and whatever decides who takes crops.
+        closed: whether no more may come.
+    """
+
+    def __init__(self, max_batch_size: int) -> None:
+        self.changed = threading.Condition()
+        self.closed = False
+        self._max_batch_size = max_batch_size
+        self._crops: deque[WaitingCrop] = deque()
+
+    def __len__(self) -> int:
+        return len(self._crops)
+
+    def put(self, crop: WaitingCrop) -> None:
+        """Have a crop wait.
+
+        Raises:
+            CancelledError: no more may come.
+        """
+        with self.changed:
+            if self.closed:
+                raise CancelledError
+            self._crops.append(crop)
+            self.changed.notify_all()
+
+    def take(self, parts: int) -> list[WaitingCrop]:
+        """Under the lock: the crop that has waited longest, and those that may share its pass.
+
+        Of these only what is due to one of `parts` that take some; none if none waits.
+        """
+        if not self._crops:
+            return []
+        key = self._crops[0].key
+        batch = [crop for crop in self._crops if crop.key == key]
+        batch = batch[: min(math.ceil(len(batch) / parts), self._max_batch_size)]
+        for crop in batch:
+            self._crops.remove(crop)
+        self.changed.notify_all()  # since a turn has begun, another may
+        return batch
+
+    def close(self) -> None:
+        """Let no more come; what waits is still to be taken."""
+        with self.changed:
+            self.closed = True
+            self.changed.notify_all()
+
+
+def fill_all(batch: list[WaitingCrop], fill: Fill) -> None:
+    """Fill the crops of a batch and hand out the fills; those that nobody wants any more are left out."""
+    for crop in batch:
+        if crop.abandoned.is_set():
+            crop.future.set_exception(CancelledError())
+    batch = [crop for crop in batch if not crop.future.done()]
+    if not batch:
+        return
+    start = time.perf_counter()
+    try:
+        fills = _together(batch, fill)
+    except Exception as error:
+        if len(batch) == 1:
+            batch[0].future.set_exception(error)
+            return
+    else:
+        for crop, filled in zip(batch, fills, strict=True):
+            crop.future.set_result(Prediction(filled, start - crop.arrival, len(batch)))
+        return
+    # One crop's trouble, or too little memory for all at once, is not the others'. They are tried again when
+    # the error is gone, since its frames hold what the whole batch had allocated.
+    for crop in batch:
+        fill_all([crop], fill)
+
+
+def _together(batch: list[WaitingCrop], fill: Fill) -> list[FilledCrop]:
+    rgb, holes = np.stack([crop.rgb for crop in batch]), np.stack([crop.hole for crop in batch])
+    return fill(batch[0].predictors, rgb, holes)

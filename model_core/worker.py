@@ -1,0 +1,130 @@
+"""A predictor's double in a process of its own, for another inference at the same time.
+
+Two threads of one process wait for each other, since Python runs one of them at a time; two processes do not.
+"""
+
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_core import devices
+from model_core.predictor import BoolArray, FilledCrop, FloatArray, IntArray, Predictor, PredictorState
+
+Fork = Callable[[], Connection]
+"""Begins a process that does `serve`, and returns the connection to it; raises OSError if that fails."""
+
+
+class WorkerError(Exception):
+    """A worker's process is gone, or cannot be begun. No client hears of it: others do the work."""
+
+
+class _Crops(NamedTuple):
+    """What a worker is asked to fill, as `Predictor.predict`, and with how many threads."""
+
+    rgb: FloatArray
+    holes: BoolArray
+    threads: int
+
+
+class _HoleFill(NamedTuple):
+    """What it answers for each crop: `FilledCrop`, but only what lies in the hole, (N, 3) and (2, N)."""
+
+    colours: FloatArray
+    source: IntArray
+
+
+class _Failure(NamedTuple):
+    """What it answers, before it ends, if it cannot."""
+
+    reason: str
+
+
+class Worker:
+    """A process that fills crops. For one thread at a time."""
+
+    def __init__(self, fork: Fork) -> None:
+        """Begin the process.
+
+        Raises:
+            WorkerError: it cannot be begun.
+        """
+        self._loaded: weakref.ref[Predictor] | None = None
+        with _translated():
+            self._connection = fork()
+
+    def load(self, predictor: Predictor) -> None:
+        """Have the process do what `predictor` does from now on.
+
+        Raises:
+            WorkerError: the process is gone.
+        """
+        if self._loaded is None or self._loaded() is not predictor:
+            with _translated():
+                self._connection.send(predictor.state())
+            self._loaded = weakref.ref(predictor)
+
+    def predict(
+        self, predictor: Predictor, rgb: FloatArray, holes: BoolArray, threads: int
+    ) -> list[FilledCrop]:
+        """What `predictor.predict` returns, 0 where there is no hole, computed by the process with `threads`.
+
+        Raises:
+            WorkerError: the process is gone or has failed, for whatever reason; it is of no use any more.
+        """
+        self.load(predictor)
+        with _translated():
+            self._connection.send(_Crops(rgb, holes, threads))
+            fills: list[_HoleFill] | _Failure = self._connection.recv()
+        if isinstance(fills, _Failure):
+            raise WorkerError(fills.reason)
+        return [_spread(fill, hole) for fill, hole in zip(fills, holes, strict=True)]
+
+    def close(self) -> None:
+        """End the process, at the latest after what it is at."""
+        self._connection.close()
+
+
+def serve(connection: Connection) -> None:
+    """What a worker's process does, until it is hung up on or fails."""
+    predictor: Predictor | None = None
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            # Pickle is safe here: at the other end is the process that this one was forked from.
+            message = connection.recv()
+            if isinstance(message, PredictorState):
+                predictor = Predictor.from_state(message)
+                continue
+            assert predictor is not None, "a worker is given a model before crops"
+            try:
+                fills = _fill(predictor, *message)
+            except Exception as error:
+                connection.send(_Failure(f"{type(error).__name__}: {error}"))
+                return
+            connection.send(fills)
+            del message, fills  # or they would stay in memory until the next come
+
+
+def _fill(predictor: Predictor, rgb: FloatArray, holes: BoolArray, threads: int) -> list[_HoleFill]:
+    devices.use_cpu_threads(threads)
+    fills = zip(predictor.predict(rgb, holes), holes, strict=True)
+    return [_HoleFill(fill.colours[hole], fill.source[:, hole]) for fill, hole in fills]
+
+
+def _spread(fill: _HoleFill, hole: NDArray[np.bool_]) -> FilledCrop:
+    colours = np.zeros((*hole.shape, 3), np.float32)
+    source = np.zeros((2, *hole.shape), np.int32)
+    colours[hole], source[:, hole] = fill
+    return FilledCrop(colours, source)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, OSError) as error:
+        raise WorkerError(f"the process is gone: {error or type(error).__name__}") from error

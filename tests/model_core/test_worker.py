@@ -1,0 +1,104 @@
+"""A predictor's double behind a connection, whose other end is a thread here, and a fork in the service."""
+
+import threading
+from collections.abc import Iterator
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+
+import numpy as np
+import pytest
+import torch
+
+from model_core.config import GeneratorConfig
+from model_core.networks import Generator
+from model_core.predictor import BoolArray, FloatArray, Predictor
+from model_core.worker import Worker, WorkerError, serve
+
+CPU = torch.device("cpu")
+
+
+class Far:
+    """The other ends of the connections that were made."""
+
+    def __init__(self) -> None:
+        self.ends: list[Connection] = []
+
+    def fork(self) -> Connection:
+        ours, theirs = Pipe()
+        self.ends.append(theirs)
+        threading.Thread(target=self._serve, args=(theirs,), daemon=True).start()
+        return ours
+
+    def _serve(self, connection: Connection) -> None:
+        with connection:  # since a process hangs up when it ends
+            serve(connection)
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    worker = Worker(Far().fork)
+    yield worker
+    worker.close()
+
+
+@pytest.fixture
+def crops() -> tuple[FloatArray, BoolArray]:
+    """Two, with holes of different sizes."""
+    rgb = np.random.default_rng(0).random((2, 48, 64, 3), dtype=np.float32)
+    holes = np.zeros((2, 48, 64), dtype=bool)
+    holes[0, 8:20, 8:30] = holes[1, 30:, :9] = True
+    return rgb, holes
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_worker_answers_what_its_predictor_would(
+    worker: Worker, tiny_generator: Generator, crops: tuple[FloatArray, BoolArray], precision: torch.dtype
+):
+    """To the bit, in the holes; elsewhere 0."""
+    predictor = Predictor(tiny_generator, CPU, precision)
+    fills = worker.predict(predictor, *crops, threads=torch.get_num_threads())
+    for fill, expected, hole in zip(fills, predictor.predict(*crops), crops[1], strict=True):
+        np.testing.assert_array_equal(fill.colours[hole], expected.colours[hole])
+        np.testing.assert_array_equal(fill.source[:, hole], expected.source[:, hole])
+        assert not fill.colours[~hole].any()
+        assert not fill.source[:, ~hole].any()
+
+
+def test_a_worker_follows_its_predictor(
+    worker: Worker, tiny_generator: Generator, crops: tuple[FloatArray, BoolArray]
+):
+    """After a reload another model fills, and one that still runs may come back."""
+    torch.manual_seed(1)
+    old = Predictor(tiny_generator, CPU, torch.float32)
+    new = Predictor(Generator(GeneratorConfig.tiny()), CPU, torch.float32)
+    threads = torch.get_num_threads()
+    filled = [worker.predict(predictor, *crops, threads)[0].colours for predictor in (old, new, old)]
+    assert not np.array_equal(filled[0], filled[1])
+    np.testing.assert_array_equal(filled[0], filled[2])
+
+
+def test_crops_that_fail_are_an_error(worker: Worker, tiny_generator: Generator):
+    """It says what went wrong in the process, which has ended."""
+    predictor = Predictor(tiny_generator, CPU, torch.float32)
+    two_channels = np.zeros((1, 32, 32, 2), np.float32), np.ones((1, 32, 32), dtype=bool)
+    with pytest.raises(WorkerError, match=r"RuntimeError: .*channels"):
+        worker.predict(predictor, *two_channels, threads=1)
+    with pytest.raises(WorkerError, match="the process is gone"):
+        worker.predict(predictor, *two_channels, threads=1)
+
+
+def test_a_process_that_is_gone_is_an_error(tiny_generator: Generator, crops: tuple[FloatArray, BoolArray]):
+    far = Far()
+    worker = Worker(far.fork)
+    far.ends[0].close()
+    with pytest.raises(WorkerError, match="the process is gone"):
+        worker.predict(Predictor(tiny_generator, CPU, torch.float32), *crops, threads=1)
+    worker.close()
+
+
+def test_a_process_that_cannot_be_begun_is_an_error():
+    def fork() -> Connection:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(WorkerError, match="Broken pipe"):
+        Worker(fork)
