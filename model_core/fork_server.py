@@ -12,6 +12,7 @@ from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NoReturn
 
 SUPPORTED = sys.platform == "linux"
 """Elsewhere system libraries do not survive a fork, or there is none."""
@@ -80,12 +81,14 @@ def _be_expendable() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def _end_after(work: Callable[[], None]) -> None:
+def _end_after(work: Callable[[], None]) -> NoReturn:
     """Do the work and end the process, without what the process it was forked from would do at its end."""
+    status = 1
     try:
         work()
-    except BaseException:
+        status = 0
+    except Exception:
         traceback.print_exc()
         sys.stderr.flush()
-        os._exit(1)
-    os._exit(0)
+    finally:
+        os._exit(status)

@@ -5,19 +5,24 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import httpx
 import pytest
 import torch
 
+from model_core import worker
 from model_core.checkpoint import CheckpointInfo, save_checkpoint
 from model_core.config import GeneratorConfig
 from model_core.networks import Generator
+from model_core.worker import Fork
 
 START_SECONDS = 120
 
@@ -60,6 +65,22 @@ def tiny_checkpoint(tiny_generator: Generator, tmp_path_factory: pytest.TempPath
     )
     save_checkpoint(path, tiny_generator, info)
     return path
+
+
+@pytest.fixture(scope="session")
+def fork_a_thread() -> Fork:
+    """Serves a worker in a thread, where a service would in a fork."""
+
+    def work(connection: Connection) -> None:
+        with connection:  # a process that ends has hung up
+            worker.serve(connection)
+
+    def fork() -> Connection:
+        ours, theirs = Pipe()
+        threading.Thread(target=work, args=(theirs,), daemon=True).start()
+        return ours
+
+    return fork
 
 
 @dataclass(frozen=True)

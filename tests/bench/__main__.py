@@ -17,7 +17,7 @@ from .service import STAGES, Load, Service, drive, running
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-CONCURRENCIES = (1, 4, 16)
+CONCURRENCIES = (1, 4, 8, 16)
 MEGAPIXELS = {"0.25": (512, 512), "2": (1632, 1224), "4": (2304, 1728), "8": (3264, 2448), "12": (4000, 3000)}
 HOLES = (32, 64, 128, 200, 300, 400)
 

@@ -29,9 +29,23 @@ class Service:
     ready_seconds: float
 
     def peak_megabytes(self) -> float:
-        """The most memory that the process has held at once so far, resident."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
+        """The most memory that the process has held at once so far, resident, and what its forks add now."""
+        peak = _kilobytes(f"/proc/{self.pid}/status", "VmHWM")
+        return (
+            peak + sum(_kilobytes(f"/proc/{pid}/smaps_rollup", "Private_") for pid in self._forks())
+        ) / 1024
+
+    def _forks(self) -> list[int]:
+        parents = [self.pid]
+        for parent in parents:
+            for thread in Path(f"/proc/{parent}/task").iterdir():
+                parents += map(int, (thread / "children").read_text().split())
+        return parents[1:]
+
+
+def _kilobytes(path: str, name: str) -> int:
+    lines = Path(path).read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 @dataclass(frozen=True)

@@ -72,11 +72,31 @@ def ask_all() -> Callable[..., list[httpx.Response]]:
 
 
 @pytest.fixture(scope="session")
-def megabytes() -> Callable[[int, str], float]:
-    """The memory of a process as Linux counts it: what it holds (VmRSS), or the most it has held (VmHWM)."""
+def children() -> Callable[[int], list[int]]:
+    """The processes that one has begun and that still run."""
+
+    def read(pid: int) -> list[int]:
+        threads = Path(f"/proc/{pid}/task").iterdir()
+        return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def megabytes(children: Callable[[int], list[int]]) -> Callable[[int, str], float]:
+    """The memory of a process as Linux counts it: what it holds (VmRSS), or the most it has held (VmHWM).
+
+    To both comes what its children hold now and do not share with it.
+    """
+
+    def total(path: str, name: str) -> float:
+        lines = Path(path).read_text().splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e6
+
+    def private(pid: int) -> float:
+        return total(f"/proc/{pid}/smaps_rollup", "Private_") + sum(map(private, children(pid)))
 
     def read(pid: int, name: str) -> float:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(f"{name}:"))
+        return total(f"/proc/{pid}/status", f"{name}:") + sum(map(private, children(pid)))
 
     return read

@@ -61,15 +61,14 @@ def test_a_fork_is_the_first_that_the_kernel_ends(server: ForkServer):
         assert fork.recv()[1] == "1000"
 
 
-def test_a_fork_that_fails_hangs_up(capfd: pytest.CaptureFixture[str], server: ForkServer):
-    """Its traceback is on stderr, and the next fork is begun as usual."""
+def test_a_fork_that_fails_hangs_up(server: ForkServer):
+    """And the next is begun as usual."""
     with server.fork() as fork:
         pid, _ = fork.recv()
         fork.send(0)
         with pytest.raises(EOFError):
             fork.recv()
     wait_until_gone(pid)
-    assert "ValueError: a zero" in capfd.readouterr().err
     with server.fork() as fork:
         assert fork.recv()[0] != pid
 

@@ -1,6 +1,7 @@
-"""A predictor's double behind a connection, whose other end is a thread here, and a fork in the service."""
+"""A predictor's double behind a connection, whose other end is a thread here and a fork in the service."""
 
-import threading
+import contextlib
+import copy
 from collections.abc import Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -9,36 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from model_core.config import GeneratorConfig
 from model_core.networks import Generator
 from model_core.predictor import BoolArray, FloatArray, Predictor
-from model_core.worker import Worker, WorkerError, serve
+from model_core.worker import Fork, Worker, WorkerError
 
 CPU = torch.device("cpu")
 
 
-class Far:
-    """The other ends of the connections that were made."""
-
-    def __init__(self) -> None:
-        self.ends: list[Connection] = []
-
-    def fork(self) -> Connection:
-        ours, theirs = Pipe()
-        self.ends.append(theirs)
-        threading.Thread(target=self._serve, args=(theirs,), daemon=True).start()
-        return ours
-
-    def _serve(self, connection: Connection) -> None:
-        with connection:  # since a process hangs up when it ends
-            serve(connection)
-
-
 @pytest.fixture
-def worker() -> Iterator[Worker]:
-    worker = Worker(Far().fork)
-    yield worker
-    worker.close()
+def worker(fork_a_thread: Fork) -> Iterator[Worker]:
+    with contextlib.closing(Worker(fork_a_thread)) as worker:
+        yield worker
 
 
 @pytest.fixture
@@ -68,9 +50,9 @@ def test_a_worker_follows_its_predictor(
     worker: Worker, tiny_generator: Generator, crops: tuple[FloatArray, BoolArray]
 ):
     """After a reload another model fills, and one that still runs may come back."""
-    torch.manual_seed(1)
-    old = Predictor(tiny_generator, CPU, torch.float32)
-    new = Predictor(Generator(GeneratorConfig.tiny()), CPU, torch.float32)
+    changed = copy.deepcopy(tiny_generator)
+    torch.nn.init.constant_(changed.refinement.to_image.bias, 0.5)
+    old, new = (Predictor(generator, CPU, torch.float32) for generator in (tiny_generator, changed))
     threads = torch.get_num_threads()
     filled = [worker.predict(predictor, *crops, threads)[0].colours for predictor in (old, new, old)]
     assert not np.array_equal(filled[0], filled[1])
@@ -88,12 +70,13 @@ def test_crops_that_fail_are_an_error(worker: Worker, tiny_generator: Generator)
 
 
 def test_a_process_that_is_gone_is_an_error(tiny_generator: Generator, crops: tuple[FloatArray, BoolArray]):
-    far = Far()
-    worker = Worker(far.fork)
-    far.ends[0].close()
-    with pytest.raises(WorkerError, match="the process is gone"):
+    def fork() -> Connection:
+        ours, theirs = Pipe()
+        theirs.close()
+        return ours
+
+    with contextlib.closing(Worker(fork)) as worker, pytest.raises(WorkerError, match="the process is gone"):
         worker.predict(Predictor(tiny_generator, CPU, torch.float32), *crops, threads=1)
-    worker.close()
 
 
 def test_a_process_that_cannot_be_begun_is_an_error():
