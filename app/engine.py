@@ -98,7 +98,7 @@ class Engine:
         self._lock = threading.Lock()
         self._started = time.monotonic()
         threads = devices.cpu_threads()
-        most = min(settings.processes, threads)
+        most = min(settings.processes, settings.max_concurrency, threads)
         if fork and most > 1 and inpainter.device_names == "cpu":
             self._batcher.employ(fork, Turns(most, threads, is_crowded=lambda: self._admitted > 1))
 

@@ -127,7 +127,8 @@ def _read_settings(options: Mapping[str, Any]) -> Settings:
 
 def _fork_for(settings: Settings) -> Fork | None:
     """What begins processes for further inferences, if there may be any. Before there are threads."""
-    if settings.processes == 1 or settings.device not in ("auto", "cpu") or not fork_server.SUPPORTED:
+    most = min(settings.processes, settings.max_concurrency, settings.threads or os.cpu_count() or 1)
+    if most == 1 or settings.device not in ("auto", "cpu") or not fork_server.SUPPORTED:
         return None
     return ForkServer(worker.serve).fork
 

@@ -23,6 +23,7 @@ FORBIDDEN = {
 ORDER = [
     "errors",
     "allocator",
+    "fork_server",
     "config",
     "networks",
     "checkpoint",
@@ -31,9 +32,10 @@ ORDER = [
     "geometry",
     "detail",
     "predictor",
+    "worker",
     "inpainter",
 ]
-INDEPENDENT = {"allocator", "devices", "pictures", "geometry"}
+INDEPENDENT = {"allocator", "fork_server", "devices", "pictures", "geometry"}
 
 
 def imported_modules(source: str, package: str = "") -> Iterator[str]:
