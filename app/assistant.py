@@ -1,7 +1,6 @@
 """Threads that join a CPU's own while there is more to do than it can."""
 
 import contextlib
-import functools
 import logging
 import threading
 from collections.abc import Iterator, Sequence
@@ -34,9 +33,9 @@ class Assistant(threading.Thread):
         while self._is_wanted():
             try:
                 with contextlib.closing(Worker(self._fork)) as worker, self._joined():
-                    while batch := self._next_batch():
-                        self._have_filled(batch, worker)
-                        del batch  # or the last pictures would live until the next come
+                    while turn := self._next_turn():
+                        self._have_filled(worker, *turn)
+                        del turn  # or the last pictures would live until the next come
             except WorkerError as error:
                 logger.error("an inference process failed, and others do its work: %s", error)
                 self._pause()
@@ -57,44 +56,38 @@ class Assistant(threading.Thread):
             with self._crops.changed:
                 self._turns.leave()
 
-    def _next_batch(self) -> list[WaitingCrop]:
-        """What it is the worker's turn to fill; nothing if that has not come for long, or comes no more."""
+    def _next_turn(self) -> tuple[list[WaitingCrop], int] | None:
+        """What a worker is to fill, and with how many threads; None if that has not come for long."""
         crops, turns = self._crops, self._turns
         with crops.changed:
             crops.changed.wait_for(
                 lambda: crops.closed or (crops and turns.worker_may_begin()), timeout=IDLE_SECONDS
             )
             if not (crops and turns.worker_may_begin()):
-                return []
-            self._threads = turns.begin_in_worker()
-            return crops.take(turns.parts)
+                return None
+            threads = turns.begin_in_worker()
+            return crops.take(turns.parts), threads
 
-    def _have_filled(self, batch: list[WaitingCrop], worker: Worker) -> None:
+    def _have_filled(self, worker: Worker, batch: list[WaitingCrop], threads: int) -> None:
         """Raises WorkerError if the worker could not; then the crops were filled without it."""
         failures: list[WorkerError] = []
+
+        def fill(predictors: Sequence[Predictor], rgb: FloatArray, holes: BoolArray) -> list[FilledCrop]:
+            if not failures:
+                try:
+                    return worker.predict(predictors[0], rgb, holes, threads)
+                except WorkerError as error:
+                    failures.append(error)
+            # In a thread that ends: this one is not to keep a team of torch's.
+            return devices.start_passing_thread(lambda: predictors[0].predict(rgb, holes)).result()
+
         try:
-            fill_all(batch, functools.partial(self._fill, worker, failures))
+            fill_all(batch, fill)
         finally:
             with self._crops.changed:
                 self._turns.end_in_worker()
         if failures:
             raise failures[0]
-
-    def _fill(
-        self,
-        worker: Worker,
-        failures: list[WorkerError],
-        predictors: Sequence[Predictor],
-        rgb: FloatArray,
-        holes: BoolArray,
-    ) -> list[FilledCrop]:
-        if not failures:
-            try:
-                return worker.predict(predictors[0], rgb, holes, self._threads)
-            except WorkerError as error:
-                failures.append(error)
-        # In a thread that ends: this one is not to keep a team of torch's.
-        return devices.start_passing_thread(lambda: predictors[0].predict(rgb, holes)).result()
 
     def _pause(self) -> None:
         with self._crops.changed:

@@ -42,7 +42,7 @@ class Settings(BaseSettings):
         default=2,
         ge=1,
         le=64,
-        description="Most processes that infer at once on a CPU, each for a request in work; 1 except on Linux.",
+        description="Most processes that infer at once on a CPU, one a request in work; 1 except on Linux.",
     )
     max_request_bytes: PositiveInt = Field(
         default=30_000_000, description="Largest request body in bytes; a larger one is answered with 413."
