@@ -19,6 +19,10 @@ Fork = Callable[[], Connection]
 """Begins a process that does `serve`, and returns the connection to it; raises OSError if that fails."""
 
 
+ANSWER_SECONDS = 60.0
+"""Longest time that an inference may take, after which nobody waits for it any more."""
+
+
 class WorkerError(Exception):
     """A worker's process is gone, or cannot be begun. No client hears of it: others do the work."""
 
@@ -79,6 +83,8 @@ class Worker:
         self.load(predictor)
         with _translated():
             self._connection.send(_Crops(rgb, holes, threads))
+            if not self._connection.poll(ANSWER_SECONDS):
+                raise WorkerError(f"the process has not answered for {ANSWER_SECONDS:g} seconds")
             fills: list[_HoleFill] | _Failure = self._connection.recv()
         if isinstance(fills, _Failure):
             raise WorkerError(fills.reason)

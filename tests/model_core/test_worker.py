@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import threading
 from collections.abc import Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from model_core import worker as worker_module
 from model_core.networks import Generator
 from model_core.predictor import BoolArray, FloatArray, Predictor
 from model_core.worker import Fork, Worker, WorkerError
@@ -76,6 +78,24 @@ def test_a_process_that_is_gone_is_an_error(tiny_generator: Generator, crops: tu
         return ours
 
     with contextlib.closing(Worker(fork)) as worker, pytest.raises(WorkerError, match="the process is gone"):
+        worker.predict(Predictor(tiny_generator, CPU, torch.float32), *crops, threads=1)
+
+
+def test_a_process_that_does_not_answer_is_an_error(
+    tiny_generator: Generator, crops: tuple[FloatArray, BoolArray], monkeypatch: pytest.MonkeyPatch
+):
+    """Or whoever waits for it would wait for ever."""
+    monkeypatch.setattr(worker_module, "ANSWER_SECONDS", 0.1)
+    ours, theirs = Pipe()
+
+    def listen() -> None:
+        with contextlib.suppress(EOFError):
+            while True:
+                theirs.recv()
+
+    threading.Thread(target=listen, daemon=True).start()
+    worker = Worker(lambda: ours)
+    with contextlib.closing(worker), pytest.raises(WorkerError, match=r"not answered for 0\.1 seconds"):
         worker.predict(Predictor(tiny_generator, CPU, torch.float32), *crops, threads=1)
 
 
