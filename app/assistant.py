@@ -5,10 +5,10 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 
-from app.crops import BoolArray, FloatArray, WaitingCrop, WaitingCrops, fill_all
+from app.crops import WaitingCrop, WaitingCrops, fill_all
 from app.turns import Turns
 from model_core import devices
-from model_core.predictor import FilledCrop, Predictor
+from model_core.predictor import BoolArray, FilledCrop, FloatArray, Predictor
 from model_core.worker import Fork, Worker, WorkerError
 
 # Seconds without work after which a worker ends, so that its memory is free, ...

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from app.assistant import Assistant
-from app.crops import BoolArray, FloatArray, Prediction, WaitingCrop, WaitingCrops, fill_all
+from app.crops import Prediction, WaitingCrop, WaitingCrops, fill_all
 from app.turns import Turns
 from model_core import devices
-from model_core.predictor import FilledCrop, Predictor
+from model_core.predictor import BoolArray, FilledCrop, FloatArray, Predictor
 from model_core.worker import Fork
 
 

@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from model_core.predictor import FilledCrop, Predictor
+from model_core.predictor import BoolArray, FilledCrop, FloatArray, Predictor
 
-FloatArray = NDArray[np.float32]
-BoolArray = NDArray[np.bool_]
 Fill = Callable[[Sequence[Predictor], FloatArray, BoolArray], list[FilledCrop]]
 """The model on each device, and what `Predictor.predict` takes -> what it returns."""
 

@@ -61,17 +61,6 @@ class Worker:
         with _translated():
             self._connection = fork()
 
-    def load(self, predictor: Predictor) -> None:
-        """Have the process do what `predictor` does from now on.
-
-        Raises:
-            WorkerError: the process is gone.
-        """
-        if self._loaded is None or self._loaded() is not predictor:
-            with _translated():
-                self._connection.send(predictor.state())
-            self._loaded = weakref.ref(predictor)
-
     def predict(
         self, predictor: Predictor, rgb: FloatArray, holes: BoolArray, threads: int
     ) -> list[FilledCrop]:
@@ -80,15 +69,17 @@ class Worker:
         Raises:
             WorkerError: the process is gone or has failed, for whatever reason; it is of no use any more.
         """
-        self.load(predictor)
         with _translated():
+            if self._loaded is None or self._loaded() is not predictor:
+                self._connection.send(predictor.state())
+                self._loaded = weakref.ref(predictor)
             self._connection.send(_Crops(rgb, holes, threads))
             if not self._connection.poll(ANSWER_SECONDS):
                 raise WorkerError(f"the process has not answered for {ANSWER_SECONDS:g} seconds")
             fills: list[_HoleFill] | _Failure = self._connection.recv()
-        if isinstance(fills, _Failure):
-            raise WorkerError(fills.reason)
-        return [_spread(fill, hole) for fill, hole in zip(fills, holes, strict=True)]
+            if isinstance(fills, _Failure):
+                raise WorkerError(fills.reason)
+            return [_spread(fill, hole) for fill, hole in zip(fills, holes, strict=True)]
 
     def close(self) -> None:
         """End the process, at the latest after what it is at."""
@@ -130,7 +121,12 @@ def _spread(fill: _HoleFill, hole: NDArray[np.bool_]) -> FilledCrop:
 
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
+    """Turn whatever happens into a WorkerError: an answer left unread would be taken for the next one."""
     try:
         yield
+    except WorkerError:
+        raise
     except (EOFError, OSError) as error:
         raise WorkerError(f"the process is gone: {error or type(error).__name__}") from error
+    except Exception as error:
+        raise WorkerError(f"{type(error).__name__}: {error}") from error

@@ -13,7 +13,7 @@ import torch
 
 from model_core import worker as worker_module
 from model_core.networks import Generator
-from model_core.predictor import BoolArray, FloatArray, Predictor
+from model_core.predictor import BoolArray, FloatArray, Predictor, PredictorState
 from model_core.worker import Fork, Worker, WorkerError
 
 CPU = torch.device("cpu")
@@ -81,21 +81,34 @@ def test_a_process_that_is_gone_is_an_error(tiny_generator: Generator, crops: tu
         worker.predict(Predictor(tiny_generator, CPU, torch.float32), *crops, threads=1)
 
 
-def test_a_process_that_does_not_answer_is_an_error(
-    tiny_generator: Generator, crops: tuple[FloatArray, BoolArray], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (None, r"the process has not answered for 0\.1 seconds"),
+        ([], r"ValueError: zip\(\) argument 2 is longer"),
+        (["nonsense", "nonsense"], "ValueError"),
+    ],
+)
+def test_a_process_that_answers_nothing_or_nonsense_is_an_error(
+    answer: object,
+    sentence: str,
+    tiny_generator: Generator,
+    crops: tuple[FloatArray, BoolArray],
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    """Or whoever waits for it would wait for ever."""
+    """Nobody waits for ever, and nobody gets what was meant for another."""
     monkeypatch.setattr(worker_module, "ANSWER_SECONDS", 0.1)
     ours, theirs = Pipe()
 
     def listen() -> None:
         with contextlib.suppress(EOFError):
-            while True:
-                theirs.recv()
+            while message := theirs.recv():
+                if answer is not None and not isinstance(message, PredictorState):
+                    theirs.send(answer)
 
     threading.Thread(target=listen, daemon=True).start()
     worker = Worker(lambda: ours)
-    with contextlib.closing(worker), pytest.raises(WorkerError, match=r"not answered for 0\.1 seconds"):
+    with contextlib.closing(worker), pytest.raises(WorkerError, match=sentence):
         worker.predict(Predictor(tiny_generator, CPU, torch.float32), *crops, threads=1)
 
 
