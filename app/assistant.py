@@ -3,11 +3,10 @@
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from app.crops import WaitingCrop, WaitingCrops, fill_all
+from app.crops import WaitingCrop, WaitingCrops, fill_together, still_wanted
 from app.turns import Turns
-from model_core import devices
 from model_core.predictor import BoolArray, FilledCrop, FloatArray, Predictor
 from model_core.worker import Fork, Worker, WorkerError
 
@@ -32,62 +31,79 @@ class Assistant(threading.Thread):
         """Begin and end workers until the crops are closed."""
         while self._is_wanted():
             try:
-                with contextlib.closing(Worker(self._fork)) as worker, self._joined():
-                    while turn := self._next_turn():
-                        self._have_filled(worker, *turn)
-                        del turn  # or the last pictures would live until the next come
+                self._employ_worker()
             except WorkerError as error:
-                logger.error("an inference process failed, and others do its work: %s", error)
-                self._pause()
+                # As text, since whoever keeps the record would keep the error's frames and their pictures.
+                logger.error("an inference process failed, and others do its work: %s", str(error))
+            else:
+                continue
+            self._pause()  # where the error is gone
 
     def _is_wanted(self) -> bool:
         """Wait until there is need of one more worker; False once the crops are closed."""
         with self._crops.changed:
             self._crops.changed.wait_for(lambda: self._turns.wants_worker or self._crops.closed)
+            if not self._crops.closed:
+                self._turns.expect_worker()
             return not self._crops.closed
 
-    @contextlib.contextmanager
-    def _joined(self) -> Iterator[None]:
-        with self._crops.changed:
-            self._turns.join()
-        try:
-            yield
-        finally:
-            with self._crops.changed:
-                self._turns.leave()
+    def _employ_worker(self) -> None:
+        """Begin a worker, let it work, and end it when there is nothing for it to do.
 
-    def _next_turn(self) -> tuple[list[WaitingCrop], int] | None:
-        """What a worker is to fill, and with how many threads; None if that has not come for long."""
+        Raises:
+            WorkerError: it could not be begun, or failed.
+        """
+        try:
+            worker = Worker(self._fork)
+        except WorkerError:
+            with self._crops.changed:
+                self._turns.no_more_expected()
+            raise
+        with contextlib.closing(worker):
+            with self._crops.changed:
+                self._turns.join()
+            try:
+                while self._do_next(worker):
+                    pass
+            finally:
+                with self._crops.changed:
+                    self._turns.leave()
+
+    def _do_next(self, worker: Worker) -> bool:
+        """Have the worker fill a crop when it is its turn; False if that has not come for long.
+
+        Raises:
+            WorkerError: the worker failed, and the crop waits for others.
+        """
         crops, turns = self._crops, self._turns
         with crops.changed:
             crops.changed.wait_for(
                 lambda: crops.closed or (crops and turns.worker_may_begin()), timeout=IDLE_SECONDS
             )
             if not (crops and turns.worker_may_begin()):
-                return None
+                return False
             threads = turns.begin_in_worker()
-            return crops.take(turns.parts), threads
+            crop = crops.take()
+        try:
+            self._have_filled(crop, worker, threads)
+        finally:
+            with crops.changed:
+                turns.end_in_worker(threads)
+        return True
 
-    def _have_filled(self, worker: Worker, batch: list[WaitingCrop], threads: int) -> None:
-        """Raises WorkerError if the worker could not; then the crops were filled without it."""
-        failures: list[WorkerError] = []
-
+    def _have_filled(self, crop: WaitingCrop, worker: Worker, threads: int) -> None:
         def fill(predictors: Sequence[Predictor], rgb: FloatArray, holes: BoolArray) -> list[FilledCrop]:
-            if not failures:
-                try:
-                    return worker.predict(predictors[0], rgb, holes, threads)
-                except WorkerError as error:
-                    failures.append(error)
-            # In a thread that ends: this one is not to keep a team of torch's.
-            return devices.start_passing_thread(lambda: predictors[0].predict(rgb, holes)).result()
+            return worker.predict(predictors[0], rgb, holes, threads)
 
         try:
-            fill_all(batch, fill)
-        finally:
-            with self._crops.changed:
-                self._turns.end_in_worker()
-        if failures:
-            raise failures[0]
+            if still_wanted([crop]):
+                fill_together([crop], fill)
+        except WorkerError:
+            # Not filled here and now: if it was for want of memory, there is still none.
+            self._crops.put_back(crop)
+            raise
+        except Exception as error:
+            crop.future.set_exception(error)
 
     def _pause(self) -> None:
         with self._crops.changed:

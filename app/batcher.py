@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from app.assistant import Assistant
 from app.crops import Prediction, WaitingCrop, WaitingCrops, fill_all
 from app.turns import Turns
-from model_core import devices
+from model_core.devices import use_cpu_threads
 from model_core.predictor import BoolArray, FilledCrop, FloatArray, Predictor
 from model_core.worker import Fork
 
@@ -18,16 +18,22 @@ class Batcher:
     """Runs one thread a device. Each takes the crop that has waited longest, with all others of its size.
 
     Nothing is held back to wait for company: crops gather while the devices are busy, and a lone request on
-    an idle device starts at once. A CPU's thread is joined by assistants while there is more to do.
+    an idle device starts at once. A CPU's thread is joined by assistants while there is more to do; then each
+    crop has a pass of its own, since there is more to gain from another core than from a larger pass.
     """
 
-    def __init__(self, devices: int, max_batch_size: int) -> None:
+    def __init__(
+        self, devices: int, max_batch_size: int, turns: Turns | None = None, fork: Fork | None = None
+    ) -> None:
+        """With `turns` and `fork`, which begins the workers, the device, a CPU, has assistants."""
         self._crops = WaitingCrops(max_batch_size)
-        self._turns: Turns | None = None
+        self._turns = turns
         self._threads = [
             threading.Thread(target=self._serve, args=(index,), name=f"device-{index}", daemon=True)
             for index in range(devices)
         ]
+        if turns and fork:
+            self._threads += [Assistant(self._crops, turns, fork) for _ in range(1, turns.most)]
         for thread in self._threads:
             thread.start()
 
@@ -35,13 +41,6 @@ class Batcher:
     def processes(self) -> int:
         """Those that infer at the same time if there is enough to do."""
         return self._turns.processes if self._turns else 1
-
-    def employ(self, fork: Fork, turns: Turns) -> None:
-        """Let the device, a CPU, have as many assistants as `turns` allow; `fork` begins their workers."""
-        self._turns = turns
-        for _ in range(1, turns.most):
-            self._threads.append(Assistant(self._crops, turns, fork))
-            self._threads[-1].start()
 
     def predict(
         self, predictors: Sequence[Predictor], rgb: FloatArray, hole: BoolArray, abandoned: threading.Event
@@ -79,12 +78,14 @@ class Batcher:
 
     def _next_batch(self) -> list[WaitingCrop]:
         """The crop that has waited longest and those that may share its pass; none once closed and empty."""
-        crops = self._crops
+        crops, turns = self._crops, self._turns
         with crops.changed:
             crops.changed.wait_for(lambda: crops or crops.closed)
-            if crops and self._turns:
-                devices.use_cpu_threads(self._turns.begin_here())
-            return crops.take(self._turns.parts if self._turns else 1)
+            if crops and turns:
+                use_cpu_threads(turns.begin_here())
+                if turns.worker_may_begin():
+                    return [crops.take()]
+            return crops.take_batch()
 
 
 def _predict(

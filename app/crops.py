@@ -1,6 +1,5 @@
 """The crops that wait for a device, and the passes that they are taken in."""
 
-import math
 import threading
 import time
 from collections import deque
@@ -80,19 +79,23 @@ class WaitingCrops:
             self._crops.append(crop)
             self.changed.notify_all()
 
-    def take(self, parts: int) -> list[WaitingCrop]:
-        """Under the lock: the crop that has waited longest, and those that may share its pass.
+    def put_back(self, crop: WaitingCrop) -> None:
+        """Have a crop that was taken wait again, in front of all others."""
+        with self.changed:
+            self._crops.appendleft(crop)
+            self.changed.notify_all()
 
-        Of these only what is due to one of `parts` that take some; none if none waits.
-        """
-        if not self._crops:
-            return []
-        key = self._crops[0].key
-        batch = [crop for crop in self._crops if crop.key == key]
-        batch = batch[: min(math.ceil(len(batch) / parts), self._max_batch_size)]
+    def take(self) -> WaitingCrop:
+        """Under the lock: the crop that has waited longest. There must be one."""
+        self.changed.notify_all()  # since a turn has begun, others may begin, or be needed
+        return self._crops.popleft()
+
+    def take_batch(self) -> list[WaitingCrop]:
+        """Under the lock: the crop that has waited longest and those that may share its pass, if any wait."""
+        batch = [crop for crop in self._crops if crop.key == self._crops[0].key][: self._max_batch_size]
         for crop in batch:
             self._crops.remove(crop)
-        self.changed.notify_all()  # since a turn has begun, another may
+        self.changed.notify_all()
         return batch
 
     def close(self) -> None:
@@ -102,31 +105,34 @@ class WaitingCrops:
             self.changed.notify_all()
 
 
-def fill_all(batch: list[WaitingCrop], fill: Fill) -> None:
-    """Fill the crops of a batch and hand out the fills; those that nobody wants any more are left out."""
+def still_wanted(batch: list[WaitingCrop]) -> list[WaitingCrop]:
+    """Those that somebody waits for; the others are cancelled."""
     for crop in batch:
         if crop.abandoned.is_set():
             crop.future.set_exception(CancelledError())
-    batch = [crop for crop in batch if not crop.future.done()]
-    if not batch:
-        return
+    return [crop for crop in batch if not crop.future.done()]
+
+
+def fill_together(batch: list[WaitingCrop], fill: Fill) -> None:
+    """Fill crops of one size in one pass, and hand out the fills. What `fill` raises is for the caller."""
     start = time.perf_counter()
+    rgb, holes = np.stack([crop.rgb for crop in batch]), np.stack([crop.hole for crop in batch])
+    for crop, filled in zip(batch, fill(batch[0].predictors, rgb, holes), strict=True):
+        crop.future.set_result(Prediction(filled, start - crop.arrival, len(batch)))
+
+
+def fill_all(batch: list[WaitingCrop], fill: Fill) -> None:
+    """Fill the crops of a batch that are still wanted, and hand out the fills, or the errors."""
+    batch = still_wanted(batch)
     try:
-        fills = _together(batch, fill)
+        if batch:
+            fill_together(batch, fill)
+        return
     except Exception as error:
         if len(batch) == 1:
             batch[0].future.set_exception(error)
             return
-    else:
-        for crop, filled in zip(batch, fills, strict=True):
-            crop.future.set_result(Prediction(filled, start - crop.arrival, len(batch)))
-        return
     # One crop's trouble, or too little memory for all at once, is not the others'. They are tried again when
     # the error is gone, since its frames hold what the whole batch had allocated.
     for crop in batch:
         fill_all([crop], fill)
-
-
-def _together(batch: list[WaitingCrop], fill: Fill) -> list[FilledCrop]:
-    rgb, holes = np.stack([crop.rgb for crop in batch]), np.stack([crop.hole for crop in batch])
-    return fill(batch[0].predictors, rgb, holes)

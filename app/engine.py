@@ -93,14 +93,11 @@ class Engine:
         )
         self._max_concurrency = settings.max_concurrency
         self._executor = ThreadPoolExecutor(settings.max_concurrency, thread_name_prefix="fill")
-        self._batcher = Batcher(len(inpainter.predictors), settings.max_batch_size)
+        turns = self._turns(settings) if inpainter.device_names == "cpu" else None
+        self._batcher = Batcher(len(inpainter.predictors), settings.max_batch_size, turns, fork)
         self._admitted = 0
         self._lock = threading.Lock()
         self._started = time.monotonic()
-        threads = devices.cpu_threads()
-        most = min(settings.processes, settings.max_concurrency, threads)
-        if fork and most > 1 and inpainter.device_names == "cpu":
-            self._batcher.employ(fork, Turns(most, threads, is_crowded=lambda: self._admitted > 1))
 
     @property
     def model(self) -> str:
@@ -169,6 +166,12 @@ class Engine:
         """Finish what is in work and stop the worker threads."""
         self._executor.shutdown()
         self._batcher.close()
+
+    def _turns(self, settings: Settings) -> Turns:
+        """Those of the CPU, where no more processes are of use than requests in work, or threads."""
+        threads = devices.cpu_threads()
+        most = min(settings.processes, settings.max_concurrency, threads)
+        return Turns(most, threads, asked=lambda: self._admitted)
 
     def _submit(self, request: FillRequest, abandoned: threading.Event) -> Future[FilledPicture]:
         with self._lock:

@@ -1,12 +1,13 @@
 """The service as a process: settings, signals, logs, and uvicorn."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -21,7 +22,6 @@ from app.settings import PREFIX, Settings, unknown_variables
 from model_core import devices, fork_server, worker
 from model_core.allocator import settle_allocator
 from model_core.errors import ModelCoreError
-from model_core.fork_server import ForkServer
 from model_core.worker import Fork
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,11 @@ def serve(**options: object) -> None:
     for name, meant in unknown_variables(os.environ).items():
         hint = f"; did you mean {meant}?" if meant else "."
         logger.warning("The variable %s is no setting and has no effect%s", name, hint)
-    fork = _fork_for(settings)
+    with _forking(settings) as fork:
+        _run(settings, fork)
+
+
+def _run(settings: Settings, fork: Fork | None) -> None:
     lifecycle = Lifecycle(settings.drain_seconds, settings.grace_seconds)
     reload_wanted = asyncio.Event()
     if hasattr(signal, "SIGHUP"):
@@ -114,6 +118,23 @@ def serve(**options: object) -> None:
     Server(config, lifecycle).run()
 
 
+@contextlib.contextmanager
+def _forking(settings: Settings) -> Iterator[Fork | None]:
+    """What begins processes for further inferences, if there may be any. Before there are threads."""
+    most = min(settings.processes, settings.max_concurrency)
+    if most == 1 or settings.device not in ("auto", "cpu") or not fork_server.SUPPORTED:
+        yield None
+        return
+    try:
+        server = fork_server.ForkServer(worker.serve)
+    except OSError as error:
+        logger.warning("one process will infer, since no further one can be begun: %s", error)
+        yield None
+        return
+    with contextlib.closing(server):
+        yield server.fork
+
+
 def _read_settings(options: Mapping[str, Any]) -> Settings:
     try:
         return Settings(**options)
@@ -123,14 +144,6 @@ def _read_settings(options: Mapping[str, Any]) -> Settings:
             for item in error.errors()
         )
         sys.exit(f"The service cannot start: {wrong}.")
-
-
-def _fork_for(settings: Settings) -> Fork | None:
-    """What begins processes for further inferences, if there may be any. Before there are threads."""
-    most = min(settings.processes, settings.max_concurrency, settings.threads or os.cpu_count() or 1)
-    if most == 1 or settings.device not in ("auto", "cpu") or not fork_server.SUPPORTED:
-        return None
-    return ForkServer(worker.serve).fork
 
 
 def _exit_cleanly(_: int, __: FrameType | None) -> None:

@@ -1,51 +1,56 @@
-"""Who may begin an inference while this process and its workers share the cores of the CPU."""
+"""Who may begin an inference, and with how many threads, while processes share the cores of a CPU."""
 
+import math
 from collections.abc import Callable
 
-# A worker is begun when so many inferences in a row began while more was asked for than they: one crowded
-# moment is not worth its memory.
+# One more worker is begun when so many inferences in a row began while more was asked for than can be done at
+# once: a crowded moment is not worth its memory.
 CROWDED_IN_A_ROW = 3
 
 
 class Turns:
-    """Says who may begin, and with how many threads. For one caller at a time.
+    """Divides the CPU's threads among the inferences of this process and those of its workers.
 
     Inferences with more threads in all than there are cores hold each other up: three threads on two cores
-    are slower than one. So what begins while nothing else is asked for has all cores, and nothing begins
-    beside it. Where more is asked for it begins with its share of them, and others join it until all rest.
-    One core for each of two inferences is less time in all than both cores for one after the other.
+    are slower than one. So what begins while nothing else is asked for has all of them, and nothing begins
+    beside it. Where more is asked for it begins with its share, and workers take theirs. One core for each of
+    two inferences is less time in all than both cores for one after the other.
+
+    For one caller at a time.
     """
 
-    def __init__(self, most: int, threads: int, is_crowded: Callable[[], bool]) -> None:
-        """Take the most inferences at once, the threads for all of them, and what says if more is asked for
-        than the one that begins.
-        """
+    def __init__(self, most: int, threads: int, asked: Callable[[], int]) -> None:
+        """Take the most inferences at once, the threads for all, and what says how many are asked for."""
         self.most = most
-        self._threads = threads
-        self._is_crowded = is_crowded
+        self._asked = asked
+        self._free_threads = self._threads = threads
         self._workers = 0
-        self._busy_workers = 0
-        self._busy_here = False
-        self._shared = False
+        self._expected_workers = 0
+        self._here = 0
         self._crowded_in_a_row = 0
 
     @property
     def processes(self) -> int:
-        """Those that infer when it is crowded, this one included."""
+        """Those that infer when there is enough to do, this one included."""
         return 1 + self._workers
-
-    @property
-    def parts(self) -> int:
-        """Among how many that which waits is divided now."""
-        return self.processes if self._shared else 1
 
     @property
     def wants_worker(self) -> bool:
         """Whether one more would have something to do."""
-        return self.processes < self.most and self._crowded_in_a_row >= CROWDED_IN_A_ROW
+        return self._crowded_in_a_row >= CROWDED_IN_A_ROW
+
+    def expect_worker(self) -> None:
+        """Somebody begins the one that is wanted."""
+        self._expected_workers += 1
+        self._crowded_in_a_row = 0
+
+    def no_more_expected(self) -> None:
+        """It could not be begun."""
+        self._expected_workers -= 1
 
     def join(self) -> None:
-        """One more worker is there."""
+        """It is there."""
+        self._expected_workers -= 1
         self._workers += 1
 
     def leave(self) -> None:
@@ -54,25 +59,25 @@ class Turns:
         self._crowded_in_a_row = 0
 
     def begin_here(self) -> int:
-        """An inference begins in this process, as it may whenever none is under way here.
+        """An inference begins in this process, which is free to as long as it has no other.
 
         Returns:
             How many threads it has.
         """
-        crowded = self._is_crowded()
+        expected = self.processes + self._expected_workers
+        crowded = expected < min(self.most, self._asked())
         self._crowded_in_a_row = self._crowded_in_a_row + 1 if crowded else 0
-        self._busy_here = True
-        if not self._busy_workers:
-            self._shared = crowded and self._workers > 0
-        return self._threads // self.parts
+        self._here = self._grant()
+        return self._here
 
     def end_here(self) -> None:
         """The inference in this process is over."""
-        self._busy_here = False
+        self._free_threads += self._here
+        self._here = 0
 
     def worker_may_begin(self) -> bool:
-        """Whether a worker may begin an inference beside the one in this process."""
-        return self._shared and self._busy_here
+        """Whether a worker may begin an inference: beside one in this process that has left it threads."""
+        return self._here > 0 and self._free_threads > 0
 
     def begin_in_worker(self) -> int:
         """An inference begins in a worker.
@@ -80,9 +85,15 @@ class Turns:
         Returns:
             How many threads it has.
         """
-        self._busy_workers += 1
-        return self._threads // self.parts
+        return self._grant()
 
-    def end_in_worker(self) -> None:
-        """A worker's inference is over."""
-        self._busy_workers -= 1
+    def end_in_worker(self, threads: int) -> None:
+        """A worker's inference, which had so many threads, is over."""
+        self._free_threads += threads
+
+    def _grant(self) -> int:
+        """A share of the threads, or what is left of them."""
+        parts = max(1, min(self.processes, self._asked()))
+        granted = min(math.ceil(self._threads / parts), self._free_threads)
+        self._free_threads -= granted
+        return granted

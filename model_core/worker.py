@@ -4,6 +4,7 @@ Two threads of one process wait for each other, since Python runs one of them at
 """
 
 import contextlib
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -13,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_core import devices
+from model_core.fork_server import ForkedProcess
 from model_core.predictor import BoolArray, FilledCrop, FloatArray, IntArray, Predictor, PredictorState
 
-Fork = Callable[[], Connection]
-"""Begins a process that does `serve`, and returns the connection to it; raises OSError if that fails."""
+Fork = Callable[[], ForkedProcess]
+"""Begins a process that does `serve`; raises OSError if that fails."""
 
-
-ANSWER_SECONDS = 60.0
-"""Longest time that an inference may take, after which nobody waits for it any more."""
+# A process that has not answered for so long hangs, and is killed: far longer than any inference takes.
+ANSWER_SECONDS = 120.0
 
 
 class WorkerError(Exception):
@@ -59,7 +60,7 @@ class Worker:
         """
         self._loaded: weakref.ref[Predictor] | None = None
         with _translated():
-            self._connection = fork()
+            self._process = fork()
 
     def predict(
         self, predictor: Predictor, rgb: FloatArray, holes: BoolArray, threads: int
@@ -67,29 +68,37 @@ class Worker:
         """What `predictor.predict` returns, 0 where there is no hole, computed by the process with `threads`.
 
         Raises:
-            WorkerError: the process is gone or has failed, for whatever reason; it is of no use any more.
+            WorkerError: the process is gone, hangs or has failed, for whatever reason. It is of no use then.
         """
-        with _translated():
-            if self._loaded is None or self._loaded() is not predictor:
-                self._connection.send(predictor.state())
-                self._loaded = weakref.ref(predictor)
-            self._connection.send(_Crops(rgb, holes, threads))
-            if not self._connection.poll(ANSWER_SECONDS):
-                raise WorkerError(f"the process has not answered for {ANSWER_SECONDS:g} seconds")
-            fills: list[_HoleFill] | _Failure = self._connection.recv()
-            if isinstance(fills, _Failure):
-                raise WorkerError(fills.reason)
-            return [_spread(fill, hole) for fill, hole in zip(fills, holes, strict=True)]
+        watchdog = threading.Timer(ANSWER_SECONDS, self._process.kill)
+        watchdog.start()
+        try:
+            with _translated():
+                return self._ask(predictor, rgb, holes, threads)
+        finally:
+            watchdog.cancel()
 
     def close(self) -> None:
-        """End the process, at the latest after what it is at."""
-        self._connection.close()
+        """End the process."""
+        self._process.close()
+
+    def _ask(self, predictor: Predictor, rgb: FloatArray, holes: BoolArray, threads: int) -> list[FilledCrop]:
+        connection = self._process.connection
+        if self._loaded is None or self._loaded() is not predictor:
+            # In a thread that ends, since the caller's is not to keep a team of torch's.
+            connection.send(devices.start_passing_thread(predictor.state).result())
+            self._loaded = weakref.ref(predictor)
+        connection.send(_Crops(rgb, holes, threads))
+        answer: list[_HoleFill] | _Failure = connection.recv()
+        if isinstance(answer, _Failure):
+            raise WorkerError(answer.reason)
+        return [_spread(fill, hole) for fill, hole in zip(answer, holes, strict=True)]
 
 
 def serve(connection: Connection) -> None:
     """What a worker's process does, until it is hung up on or fails."""
     predictor: Predictor | None = None
-    with contextlib.suppress(EOFError, ConnectionError):
+    with contextlib.suppress(EOFError, OSError):  # which is how hanging up looks
         while True:
             # Pickle is safe here: at the other end is the process that this one was forked from.
             message = connection.recv()

@@ -1,5 +1,6 @@
 """Fixtures for every package: one tiny real generator, its checkpoint, and processes that serve it."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -18,11 +19,10 @@ import httpx
 import pytest
 import torch
 
-from model_core import worker
 from model_core.checkpoint import CheckpointInfo, save_checkpoint
 from model_core.config import GeneratorConfig
+from model_core.fork_server import ForkedProcess
 from model_core.networks import Generator
-from model_core.worker import Fork
 
 START_SECONDS = 120
 
@@ -67,20 +67,32 @@ def tiny_checkpoint(tiny_generator: Generator, tmp_path_factory: pytest.TempPath
     return path
 
 
+class ForkedThread(ForkedProcess):
+    """What a fork would do, done by a thread. Killed, it is cut off."""
+
+    def __init__(self, work: Callable[[Connection], None]) -> None:
+        self.connection, theirs = Pipe()
+
+        def run() -> None:
+            with theirs:  # a process that ends has hung up
+                work(theirs)
+
+        threading.Thread(target=run, daemon=True).start()
+
+    def kill(self) -> None:
+        with socket.socket(fileno=os.dup(self.connection.fileno())) as ours:
+            ours.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # it has hung up
+            self.kill()
+        self.connection.close()
+
+
 @pytest.fixture(scope="session")
-def fork_a_thread() -> Fork:
-    """Serves a worker in a thread, where a service would in a fork."""
-
-    def work(connection: Connection) -> None:
-        with connection:  # a process that ends has hung up
-            worker.serve(connection)
-
-    def fork() -> Connection:
-        ours, theirs = Pipe()
-        threading.Thread(target=work, args=(theirs,), daemon=True).start()
-        return ours
-
-    return fork
+def fork_thread() -> Callable[[Callable[[Connection], None]], ForkedProcess]:
+    """Have a thread do what a forked process would."""
+    return ForkedThread
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """A batcher's CPU gets help while there is more to do, and does without where that fails."""
 
+import gc
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
 import numpy as np
@@ -17,12 +18,14 @@ from app import assistant
 from app.batcher import Batcher
 from app.crops import Prediction
 from app.turns import CROWDED_IN_A_ROW, Turns
+from model_core.fork_server import ForkedProcess
 from model_core.networks import Generator
 from model_core.predictor import BoolArray, FilledCrop, FloatArray, Predictor
-from model_core.worker import Fork
+from model_core.worker import Fork, serve
 
 CPU = torch.device("cpu")
 WANTED = threading.Event()
+ForkThread = Callable[[Callable[[Connection], None]], ForkedProcess]
 
 
 class CountingPredictor(Predictor):
@@ -40,11 +43,17 @@ def predictor(tiny_generator: Generator) -> CountingPredictor:
     return CountingPredictor(tiny_generator, CPU, torch.float32)
 
 
+@pytest.fixture
+def workers(fork_thread: ForkThread) -> Callable[[], ForkedProcess]:
+    """Begins workers that work."""
+    return lambda: fork_thread(serve)
+
+
 @contextmanager
-def crowded(fork: Fork) -> Iterator[Batcher]:
-    """A batcher that always believes that more is asked for."""
-    batcher = Batcher(devices=1, max_batch_size=1)
-    batcher.employ(fork, Turns(most=2, threads=2, is_crowded=lambda: True))
+def crowded(fork: Fork, processes: int = 2) -> Iterator[Batcher]:
+    """A batcher that is asked for far more than it can do at once."""
+    turns = Turns(processes, processes, asked=lambda: 99)
+    batcher = Batcher(devices=1, max_batch_size=1, turns=turns, fork=fork)
     threads = torch.get_num_threads()
     try:
         yield batcher
@@ -74,19 +83,19 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def get_help(batcher: Batcher, predictor: Predictor) -> None:
-    """Be crowded until a worker is there."""
+    """Be crowded until one more worker is asked for."""
     for _ in range(CROWDED_IN_A_ROW):
         fill(batcher, predictor, 1)
-    wait_until(lambda: batcher.processes == 2)
 
 
 def test_a_worker_does_its_part(
-    fork_a_thread: Fork, predictor: CountingPredictor, tiny_generator: Generator
+    workers: Fork, predictor: CountingPredictor, tiny_generator: Generator
 ) -> None:
     """The fills are what they would be without it, to the bit."""
-    with crowded(fork_a_thread) as batcher:
+    with crowded(workers) as batcher:
         assert batcher.processes == 1
         get_help(batcher, predictor)
+        wait_until(lambda: batcher.processes == 2)
         predictor.filled_here = 0
         predictions = fill(batcher, predictor, 40)
         assert predictor.filled_here < 40
@@ -98,40 +107,72 @@ def test_a_worker_does_its_part(
         np.testing.assert_array_equal(prediction.fill.source[:, hole], expected.source[:, hole])
 
 
+def test_workers_come_one_after_the_other(workers: Fork, predictor: CountingPredictor) -> None:
+    """And all of them at work lose nothing."""
+    with crowded(workers, processes=4) as batcher:
+        for processes in (2, 3, 4):
+            get_help(batcher, predictor)
+            wait_until(lambda processes=processes: batcher.processes == processes)
+        assert len(fill(batcher, predictor, 40)) == 40
+        get_help(batcher, predictor)
+        assert batcher.processes == 4
+
+
 def test_a_worker_with_nothing_to_do_ends(
-    fork_a_thread: Fork, predictor: CountingPredictor, monkeypatch: pytest.MonkeyPatch
+    workers: Fork, predictor: CountingPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its memory is free, and it comes again with the next crowd."""
-    monkeypatch.setattr(assistant, "IDLE_SECONDS", 0.2)
-    with crowded(fork_a_thread) as batcher:
+    """Its memory is free, and the next crowd has another."""
+    monkeypatch.setattr(assistant, "IDLE_SECONDS", 0.1)
+    begun = threading.Semaphore(0)
+
+    def fork() -> ForkedProcess:
+        begun.release()
+        return workers()
+
+    with crowded(fork) as batcher:
         for _ in range(2):
             get_help(batcher, predictor)
-            wait_until(lambda: batcher.processes == 1)
+            assert begun.acquire(timeout=10)
+            wait_until(lambda: batcher._turns._expected_workers == 0 and batcher.processes == 1)
 
 
 def test_a_worker_that_fails_loses_no_crop(
-    predictor: CountingPredictor, caplog: pytest.LogCaptureFixture
+    fork_thread: ForkThread, predictor: CountingPredictor, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its crops are filled here, and no other is begun for a while."""
-    forks: list[Connection] = []
+    forks: list[ForkedProcess] = []
 
-    def fork() -> Connection:
-        ours, theirs = Pipe()
-        theirs.close()  # as if the process had been killed at once
-        forks.append(ours)
-        return ours
+    def fork() -> ForkedProcess:
+        forks.append(fork_thread(lambda connection: None))  # as if it were killed at once
+        return forks[-1]
 
     with crowded(fork) as batcher, caplog.at_level(logging.ERROR):
         get_help(batcher, predictor)
+        wait_until(lambda: batcher.processes == 2)
         predictor.filled_here = 0
         assert len(fill(batcher, predictor, 40)) == 40
         assert predictor.filled_here == 40
         wait_until(lambda: batcher.processes == 1)
         fill(batcher, predictor, 2 * CROWDED_IN_A_ROW)
     assert len(forks) == 1
-    assert [record.message for record in caplog.records] == [
-        "an inference process failed, and others do its work: the process is gone: [Errno 32] Broken pipe"
-    ]
+    [record] = caplog.records
+    assert "an inference process failed, and others do its work: the process is gone" in record.message
+
+
+def test_after_a_failure_nothing_is_held(
+    fork_thread: ForkThread, tiny_generator: Generator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither the pictures nor the model, which may have been replaced since."""
+    predictor = Predictor(tiny_generator, CPU, torch.float32)
+    with crowded(lambda: fork_thread(lambda connection: None)) as batcher:
+        get_help(batcher, predictor)
+        wait_until(lambda: batcher.processes == 2)
+        fill(batcher, predictor, 40)
+        wait_until(lambda: batcher.processes == 1)
+        assert "an inference process failed" in caplog.text
+        held = weakref.ref(predictor)
+        del predictor
+        wait_until(lambda: gc.collect() >= 0 and held() is None)
 
 
 def test_a_process_that_cannot_be_begun_is_done_without(
@@ -140,7 +181,7 @@ def test_a_process_that_cannot_be_begun_is_done_without(
     """Tried again only after a while."""
     asked = threading.Semaphore(0)
 
-    def fork() -> Connection:
+    def fork() -> ForkedProcess:
         asked.release()
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
@@ -152,13 +193,24 @@ def test_a_process_that_cannot_be_begun_is_done_without(
     assert "Resource temporarily unavailable" in caplog.text
 
 
-def test_a_closed_batcher_ends_its_workers(fork_a_thread: Fork, predictor: CountingPredictor) -> None:
-    """What is in work is finished first."""
-    answers: list[Future[Prediction]] = []
-    with crowded(fork_a_thread) as batcher, ThreadPoolExecutor(4) as pool:
-        get_help(batcher, predictor)
-        predictors = (predictor,)
-        answers += [pool.submit(batcher.predict, predictors, *crop(seed), WANTED) for seed in range(8)]
-        for answer in answers:
-            answer.result(timeout=10)
+def test_closing_finishes_what_waits_and_ends_the_workers(
+    fork_thread: ForkThread, predictor: CountingPredictor
+) -> None:
+    ended = threading.Event()
+
+    def work(connection: Connection) -> None:
+        serve(connection)
+        ended.set()
+
+    with ThreadPoolExecutor(8) as pool:
+        with crowded(lambda: fork_thread(work)) as batcher:
+            get_help(batcher, predictor)
+            wait_until(lambda: batcher.processes == 2)
+            predictors = (predictor,)
+            answers = [pool.submit(batcher.predict, predictors, *crop(seed), WANTED) for seed in range(8)]
+            wait_until(lambda: len(batcher._crops) > 0 or any(answer.done() for answer in answers))
+        filled = [answer for answer in answers if not answer.exception(timeout=10)]
+    assert filled
+    assert all(answer.result().fill.colours.shape == (32, 32, 3) for answer in filled)
     assert batcher.processes == 1
+    assert ended.wait(timeout=10)

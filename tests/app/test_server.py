@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app import server
+from app.settings import Settings
+
 ToBytes = Callable[..., bytes]
 AssertProblem = Callable[[httpx.Response, int], dict[str, Any]]
 RunService = Callable[..., AbstractContextManager[Any]]
@@ -107,3 +110,17 @@ def test_a_missing_checkpoint_stops_the_start_with_one_line(tmp_path: Path) -> N
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert done.stderr.startswith("The service cannot start: ")
     assert "none.safetensors" in done.stderr
+
+
+def test_a_service_runs_where_nothing_can_be_forked(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Further processes are a help, not a need."""
+
+    def full(_: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(server.fork_server, "ForkServer", full)
+    with server._forking(settings.model_copy(update={"max_concurrency": 2})) as fork:
+        assert fork is None
+    assert "no further one can be begun: [Errno 11] Resource temporarily unavailable" in caplog.text

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -30,9 +31,8 @@ def answer(connection: Connection) -> None:
 
 @pytest.fixture
 def server() -> Iterator[ForkServer]:
-    server = ForkServer(answer)
-    yield server
-    server.close()
+    with contextlib.closing(ForkServer(answer)) as server:
+        yield server
 
 
 def wait_until_gone(pid: int) -> None:
@@ -43,51 +43,97 @@ def wait_until_gone(pid: int) -> None:
 
 
 def test_each_fork_is_a_process_of_its_own(server: ForkServer):
-    first, second = server.fork(), server.fork()
-    pids = {first.recv()[0], second.recv()[0]}
-    assert len(pids | {os.getpid()}) == 3
-    second.send(4)
-    first.send(3)
-    assert (first.recv(), second.recv()) == (6, 8)
-    first.close()
-    second.close()
-    for pid in pids:
+    """Also when several are asked for at once; they end when they are closed."""
+    with ThreadPoolExecutor(4) as pool:
+        forks = list(pool.map(lambda _: server.fork(), range(8)))
+    pids = [fork.connection.recv()[0] for fork in forks]
+    assert len({*pids, os.getpid()}) == 9
+    for number, fork in enumerate(forks, start=1):
+        fork.connection.send(number)
+    assert [fork.connection.recv() for fork in forks] == [2, 4, 6, 8, 10, 12, 14, 16]
+    for pid, fork in zip(pids, forks, strict=True):
+        fork.close()
         wait_until_gone(pid)
+
+
+def test_a_fork_ends_when_nobody_holds_its_connection(server: ForkServer):
+    """As when the process that it works for is killed."""
+    fork = server.fork()
+    pid, _ = fork.connection.recv()
+    fork.connection.close()
+    wait_until_gone(pid)
 
 
 def test_a_fork_is_the_first_that_the_kernel_ends(server: ForkServer):
     """When memory runs out, the process that it works for is to stay."""
-    with server.fork() as fork:
-        assert fork.recv()[1] == "1000"
+    with contextlib.closing(server.fork()) as fork:
+        assert fork.connection.recv()[1] == "1000"
 
 
 def test_a_fork_that_fails_hangs_up(server: ForkServer):
     """And the next is begun as usual."""
-    with server.fork() as fork:
-        pid, _ = fork.recv()
-        fork.send(0)
+    with contextlib.closing(server.fork()) as fork:
+        pid, _ = fork.connection.recv()
+        fork.connection.send(0)
         with pytest.raises(EOFError):
-            fork.recv()
-    wait_until_gone(pid)
-    with server.fork() as fork:
-        assert fork.recv()[0] != pid
+            fork.connection.recv()
+        wait_until_gone(pid)
+    with contextlib.closing(server.fork()) as fork:
+        assert fork.connection.recv()[0] != pid
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_what_ends_or_reloads_a_service_does_not_end_its_forks(server: ForkServer, number: signal.Signals):
     """Sent to a whole group or container, as by systemd: what is in work is to be finished."""
-    with server.fork() as fork:
-        pid, _ = fork.recv()
+    with contextlib.closing(server.fork()) as fork:
+        pid, _ = fork.connection.recv()
         os.kill(pid, number)
-        fork.send(21)
-        assert fork.recv() == 42
+        fork.connection.send(21)
+        assert fork.connection.recv() == 42
 
 
-def test_forks_outlive_their_server(server: ForkServer):
-    with server.fork() as fork:
-        fork.recv()
-        server.close()
-        with pytest.raises(OSError, match="Bad file descriptor"):
+def test_a_fork_can_be_killed_whatever_it_is_at(server: ForkServer):
+    """And twice, though it is gone."""
+    fork = server.fork()
+    pid, _ = fork.connection.recv()
+    os.kill(pid, signal.SIGSTOP)
+    fork.kill()
+    wait_until_gone(pid)
+    fork.kill()
+    fork.close()
+
+
+def test_where_there_is_no_room_the_next_fork_may_succeed(monkeypatch: pytest.MonkeyPatch):
+    """The server says why there is none, and stays."""
+    fork, full = os.fork, [False, True, False]
+
+    def crowded_fork() -> int:
+        if full.pop(0):
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return fork()
+
+    monkeypatch.setattr(os, "fork", crowded_fork)
+    with contextlib.closing(ForkServer(answer)) as server:
+        # The copy that forks has its own list, from before the server was forked.
+        with pytest.raises(BlockingIOError, match="Resource temporarily unavailable"):
             server.fork()
-        fork.send(1)
-        assert fork.recv() == 2
+        with contextlib.closing(server.fork()) as forked:
+            forked.connection.send(4)
+            assert forked.connection.recv()[0]
+            assert forked.connection.recv() == 8
+
+
+def test_a_server_that_is_gone_is_an_error():
+    server = ForkServer(answer)
+    server.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        server.fork()
+
+
+def test_forks_outlive_their_server():
+    server = ForkServer(answer)
+    with contextlib.closing(server.fork()) as fork:
+        fork.connection.recv()
+        server.close()
+        fork.connection.send(1)
+        assert fork.connection.recv() == 2

@@ -3,8 +3,7 @@
 import contextlib
 import copy
 import threading
-from collections.abc import Iterator
-from multiprocessing import Pipe
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 
 import numpy as np
@@ -12,21 +11,29 @@ import pytest
 import torch
 
 from model_core import worker as worker_module
+from model_core.fork_server import ForkedProcess
 from model_core.networks import Generator
 from model_core.predictor import BoolArray, FloatArray, Predictor, PredictorState
-from model_core.worker import Fork, Worker, WorkerError
+from model_core.worker import Worker, WorkerError, serve
 
 CPU = torch.device("cpu")
+ForkThread = Callable[[Callable[[Connection], None]], ForkedProcess]
+Crops = tuple[FloatArray, BoolArray]
 
 
 @pytest.fixture
-def worker(fork_a_thread: Fork) -> Iterator[Worker]:
-    with contextlib.closing(Worker(fork_a_thread)) as worker:
+def worker(fork_thread: ForkThread) -> Iterator[Worker]:
+    with contextlib.closing(Worker(lambda: fork_thread(serve))) as worker:
         yield worker
 
 
 @pytest.fixture
-def crops() -> tuple[FloatArray, BoolArray]:
+def predictor(tiny_generator: Generator) -> Predictor:
+    return Predictor(tiny_generator, CPU, torch.float32)
+
+
+@pytest.fixture
+def crops() -> Crops:
     """Two, with holes of different sizes."""
     rgb = np.random.default_rng(0).random((2, 48, 64, 3), dtype=np.float32)
     holes = np.zeros((2, 48, 64), dtype=bool)
@@ -36,7 +43,7 @@ def crops() -> tuple[FloatArray, BoolArray]:
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_a_worker_answers_what_its_predictor_would(
-    worker: Worker, tiny_generator: Generator, crops: tuple[FloatArray, BoolArray], precision: torch.dtype
+    worker: Worker, tiny_generator: Generator, crops: Crops, precision: torch.dtype
 ):
     """To the bit, in the holes; elsewhere 0."""
     predictor = Predictor(tiny_generator, CPU, precision)
@@ -48,9 +55,7 @@ def test_a_worker_answers_what_its_predictor_would(
         assert not fill.source[:, ~hole].any()
 
 
-def test_a_worker_follows_its_predictor(
-    worker: Worker, tiny_generator: Generator, crops: tuple[FloatArray, BoolArray]
-):
+def test_a_worker_follows_its_predictor(worker: Worker, tiny_generator: Generator, crops: Crops):
     """After a reload another model fills, and one that still runs may come back."""
     changed = copy.deepcopy(tiny_generator)
     torch.nn.init.constant_(changed.refinement.to_image.bias, 0.5)
@@ -61,9 +66,8 @@ def test_a_worker_follows_its_predictor(
     np.testing.assert_array_equal(filled[0], filled[2])
 
 
-def test_crops_that_fail_are_an_error(worker: Worker, tiny_generator: Generator):
+def test_crops_that_fail_are_an_error(worker: Worker, predictor: Predictor):
     """It says what went wrong in the process, which has ended."""
-    predictor = Predictor(tiny_generator, CPU, torch.float32)
     two_channels = np.zeros((1, 32, 32, 2), np.float32), np.ones((1, 32, 32), dtype=bool)
     with pytest.raises(WorkerError, match=r"RuntimeError: .*channels"):
         worker.predict(predictor, *two_channels, threads=1)
@@ -71,49 +75,58 @@ def test_crops_that_fail_are_an_error(worker: Worker, tiny_generator: Generator)
         worker.predict(predictor, *two_channels, threads=1)
 
 
-def test_a_process_that_is_gone_is_an_error(tiny_generator: Generator, crops: tuple[FloatArray, BoolArray]):
-    def fork() -> Connection:
-        ours, theirs = Pipe()
-        theirs.close()
-        return ours
+def test_a_process_that_is_gone_is_an_error(fork_thread: ForkThread, predictor: Predictor, crops: Crops):
+    worker = Worker(lambda: fork_thread(lambda connection: None))
+    with contextlib.closing(worker), pytest.raises(WorkerError, match="the process is gone"):
+        worker.predict(predictor, *crops, threads=1)
 
-    with contextlib.closing(Worker(fork)) as worker, pytest.raises(WorkerError, match="the process is gone"):
-        worker.predict(Predictor(tiny_generator, CPU, torch.float32), *crops, threads=1)
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_process_that_hangs_is_killed(
+    fork_thread: ForkThread,
+    predictor: Predictor,
+    monkeypatch: pytest.MonkeyPatch,
+    reads: bool,
+):
+    """Whether it hangs before it has read the crops, of which a socket does not hold all, or after."""
+    monkeypatch.setattr(worker_module, "ANSWER_SECONDS", 0.3)
+    crops = np.zeros((1, 512, 512, 3), np.float32), np.ones((1, 512, 512), dtype=bool)
+    over = threading.Event()
+
+    def hang(connection: Connection) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while reads:
+                connection.recv()
+        over.wait()
+
+    worker = Worker(lambda: fork_thread(hang))
+    with contextlib.closing(worker), pytest.raises(WorkerError, match="the process is gone"):
+        worker.predict(predictor, *crops, threads=1)
+    over.set()
 
 
 @pytest.mark.parametrize(
     ("answer", "sentence"),
-    [
-        (None, r"the process has not answered for 0\.1 seconds"),
-        ([], r"ValueError: zip\(\) argument 2 is longer"),
-        (["nonsense", "nonsense"], "ValueError"),
-    ],
+    [([], r"ValueError: zip\(\) argument 2 is longer"), (["nonsense", "nonsense"], "ValueError")],
 )
-def test_a_process_that_answers_nothing_or_nonsense_is_an_error(
-    answer: object,
-    sentence: str,
-    tiny_generator: Generator,
-    crops: tuple[FloatArray, BoolArray],
-    monkeypatch: pytest.MonkeyPatch,
+def test_an_answer_that_makes_no_sense_is_an_error(
+    answer: object, sentence: str, fork_thread: ForkThread, predictor: Predictor, crops: Crops
 ):
-    """Nobody waits for ever, and nobody gets what was meant for another."""
-    monkeypatch.setattr(worker_module, "ANSWER_SECONDS", 0.1)
-    ours, theirs = Pipe()
+    """Nobody gets what was meant for another."""
 
-    def listen() -> None:
+    def babble(connection: Connection) -> None:
         with contextlib.suppress(EOFError):
-            while message := theirs.recv():
-                if answer is not None and not isinstance(message, PredictorState):
-                    theirs.send(answer)
+            while message := connection.recv():
+                if not isinstance(message, PredictorState):
+                    connection.send(answer)
 
-    threading.Thread(target=listen, daemon=True).start()
-    worker = Worker(lambda: ours)
+    worker = Worker(lambda: fork_thread(babble))
     with contextlib.closing(worker), pytest.raises(WorkerError, match=sentence):
-        worker.predict(Predictor(tiny_generator, CPU, torch.float32), *crops, threads=1)
+        worker.predict(predictor, *crops, threads=1)
 
 
 def test_a_process_that_cannot_be_begun_is_an_error():
-    def fork() -> Connection:
+    def fork() -> ForkedProcess:
         raise BrokenPipeError(32, "Broken pipe")
 
     with pytest.raises(WorkerError, match="Broken pipe"):
