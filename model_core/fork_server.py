@@ -63,8 +63,7 @@ class ForkServer:
             OSError: the system has no room for one more process.
         """
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # What the garbage collector marks would no longer be shared.
-        gc.freeze()
+        gc.freeze()  # what the garbage collector marks would no longer be shared
         with theirs:
             try:
                 pid = os.fork()
@@ -100,6 +99,7 @@ class ForkServer:
         """End the server. Processes that it has forked go on until their connections are closed."""
         self._socket.close()
         os.waitpid(self._pid, 0)
+        gc.unfreeze()
 
 
 def _fork_on_demand(commands: socket.socket, work: Callable[[Connection], None]) -> None:
