@@ -136,6 +136,6 @@ def _translated() -> Iterator[None]:
     except WorkerError:
         raise
     except (EOFError, OSError) as error:
-        raise WorkerError(f"the process is gone: {error or type(error).__name__}") from error
+        raise WorkerError(f"the process is gone: {str(error) or type(error).__name__}") from error
     except Exception as error:
         raise WorkerError(f"{type(error).__name__}: {error}") from error
