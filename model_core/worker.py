@@ -4,11 +4,12 @@ Two threads of one process wait for each other, since Python runs one of them at
 """
 
 import contextlib
+import pickle
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,10 +87,10 @@ class Worker:
         connection = self._process.connection
         if self._loaded is None or self._loaded() is not predictor:
             # In a thread that ends, since the caller's is not to keep a team of torch's.
-            connection.send(devices.start_passing_thread(predictor.state).result())
+            _send(connection, devices.start_passing_thread(predictor.state).result())
             self._loaded = weakref.ref(predictor)
-        connection.send(_Crops(rgb, holes, threads))
-        answer: list[_HoleFill] | _Failure = connection.recv()
+        _send(connection, _Crops(rgb, holes, threads))
+        answer: list[_HoleFill] | _Failure = _receive(connection)
         if isinstance(answer, _Failure):
             raise WorkerError(answer.reason)
         return [_spread(fill, hole) for fill, hole in zip(answer, holes, strict=True)]
@@ -100,8 +101,7 @@ def serve(connection: Connection) -> None:
     predictor: Predictor | None = None
     with contextlib.suppress(EOFError, OSError):  # which is how hanging up looks
         while True:
-            # Pickle is safe here: at the other end is the process that this one was forked from.
-            message = connection.recv()
+            message = _receive(connection)
             if isinstance(message, PredictorState):
                 predictor = Predictor.from_state(message)
                 continue
@@ -109,9 +109,9 @@ def serve(connection: Connection) -> None:
             try:
                 fills = _fill(predictor, *message)
             except Exception as error:
-                connection.send(_Failure(f"{type(error).__name__}: {error}"))
+                _send(connection, _Failure(f"{type(error).__name__}: {error}"))
                 return
-            connection.send(fills)
+            _send(connection, fills)
             del message, fills  # or they would stay in memory until the next come
 
 
@@ -126,6 +126,17 @@ def _spread(fill: _HoleFill, hole: NDArray[np.bool_]) -> FilledCrop:
     source = np.zeros((2, *hole.shape), np.int32)
     colours[hole], source[:, hole] = fill
     return FilledCrop(colours, source)
+
+
+def _send(connection: Connection, message: object) -> None:
+    # `Connection.send` would make a view of a buffer, and where an error leaves that to the garbage collector,
+    # CPython 3.12.1 crashes (its issue 111049).
+    connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+
+
+def _receive(connection: Connection) -> Any:
+    # Pickle is safe here: at the other end is the process that this one was forked from, or its fork.
+    return pickle.loads(connection.recv_bytes())
 
 
 @contextlib.contextmanager

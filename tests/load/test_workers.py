@@ -41,6 +41,14 @@ def processes(url: str) -> float:
     return next(family.samples[0].value for family in families if family.name == "inpaint_processes")
 
 
+def wait_for_processes(url: str, number: int, ask: Callable[[], object]) -> None:
+    """Ask until so many infer."""
+    deadline = time.monotonic() + 30
+    while processes(url) != number:
+        assert time.monotonic() < deadline
+        ask()
+
+
 def contents(answers: Sequence[httpx.Response]) -> list[bytes]:
     assert {answer.status_code for answer in answers} == {200}
     return [answer.content for answer in answers]
@@ -63,8 +71,7 @@ def test_a_second_process_changes_no_answer(
     with run_service(checkpoint=checkpoint, **settings) as service:
         alone = contents(ask_all(service.url, requests, clients=1))
         assert processes(service.url) == 1
-        ask_all(service.url, requests, CLIENTS)
-        assert processes(service.url) == 2
+        wait_for_processes(service.url, 2, lambda: ask_all(service.url, requests, CLIENTS))
         assert contents(ask_all(service.url, requests, CLIENTS)) == alone
 
 
@@ -73,12 +80,11 @@ def test_a_process_that_is_killed_costs_no_request(
 ) -> None:
     """As where memory runs out. Then the service ends as it should, and leaves no process behind."""
     with run_service(threads=2) as service:
-        ask_all(service.url, requests, CLIENTS)
+        wait_for_processes(service.url, 2, lambda: ask_all(service.url, requests, CLIENTS))
         [forking] = children(service.process.pid)
         [worker] = children(forking)
         os.kill(worker, signal.SIGKILL)
-        contents(ask_all(service.url, requests, CLIENTS))
-        assert processes(service.url) == 1
+        wait_for_processes(service.url, 1, lambda: contents(ask_all(service.url, requests, CLIENTS)))
         assert "an inference process failed" in service.log.read_text()
         service.process.terminate()
         assert service.process.wait(timeout=20) == 0
