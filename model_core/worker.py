@@ -129,7 +129,7 @@ def _spread(fill: _HoleFill, hole: NDArray[np.bool_]) -> FilledCrop:
 
 
 def _send(connection: Connection, message: object) -> None:
-    # `Connection.send` would make a view of a buffer, and where an error leaves that to the garbage collector,
+    # `Connection.send` would make a view of a buffer. Where an error leaves that to the garbage collector,
     # CPython 3.12.1 crashes (its issue 111049).
     connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
 
