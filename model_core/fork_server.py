@@ -36,7 +36,7 @@ class ForkedProcess:
 
     def kill(self) -> None:
         """End it at once, whatever it is at."""
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(OSError):  # it is gone already
             signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
 
     def close(self) -> None:
