@@ -103,6 +103,7 @@ class Assistant(threading.Thread):
             self._crops.put_back(crop)
             raise
         except Exception as error:
+            # Whatever else it is, the worker is well, and whoever waits for this crop must not wait for ever.
             crop.future.set_exception(error)
 
     def _pause(self) -> None:

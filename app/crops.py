@@ -130,6 +130,7 @@ def fill_all(batch: list[WaitingCrop], fill: Fill) -> None:
         return
     except Exception as error:
         if len(batch) == 1:
+            # Whatever it is, it is for whoever waits for this crop; the thread has others to serve.
             batch[0].future.set_exception(error)
             return
     # One crop's trouble, or too little memory for all at once, is not the others'. They are tried again when

@@ -169,7 +169,7 @@ class Engine:
 
     def _turns(self, settings: Settings) -> Turns:
         """Those of the CPU, where no more processes are of use than requests in work, or threads."""
-        threads = devices.cpu_threads()
+        threads = settings.threads or devices.cpu_threads()
         most = min(settings.processes, settings.max_concurrency, threads)
         return Turns(most, threads, asked=lambda: self._admitted)
 

@@ -136,6 +136,7 @@ def _end_after(work: Callable[[], None]) -> NoReturn:
         work()
         status = 0
     except Exception:
+        # The outermost frame of a process: nobody else would say why it ended.
         traceback.print_exc()
         sys.stderr.flush()
     finally:

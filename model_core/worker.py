@@ -109,6 +109,7 @@ def serve(connection: Connection) -> None:
             try:
                 fills = _fill(predictor, *message)
             except Exception as error:
+                # Told, not printed: the service logs it, and fills the crop itself.
                 _send(connection, _Failure(f"{type(error).__name__}: {error}"))
                 return
             _send(connection, fills)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from model_core.checkpoint import bundled_path
+
 PICTURES = Path(__file__).parent.parent / "pictures"
 Files = dict[str, bytes]
 
@@ -69,6 +71,12 @@ def ask_all() -> Callable[..., list[httpx.Response]]:
             return list(pool.map(lambda files: client.post(f"{url}/inpaint", files=files), requests))
 
     return ask
+
+
+@pytest.fixture
+def checkpoint(model: str, tiny_checkpoint: Path) -> Path:
+    """That of the test's `model`: tiny or bundled."""
+    return bundled_path() if model == "bundled" else tiny_checkpoint
 
 
 @pytest.fixture(scope="session")

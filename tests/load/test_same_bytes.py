@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from model_core.checkpoint import bundled_path
 from model_core.devices import computes_bf16
 
 RunService = Callable[..., AbstractContextManager[Any]]
@@ -65,14 +64,13 @@ def differences(alone: Sequence[httpx.Response], together: Sequence[httpx.Respon
 def test_a_batch_changes_no_answer(
     run_service: RunService,
     ask_all: AskAll,
-    tiny_checkpoint: Path,
     requests: list[dict[str, bytes]],
+    checkpoint: Path,
     model: str,
     precision: str,
 ) -> None:
     """Sixteen clients at once get what one gets alone: the bytes, in fp32 all but the last bit of a pixel."""
     settings = {"precision": precision, "threads": 1, "max_concurrency": 8}
-    checkpoint = bundled_path() if model == "bundled" else tiny_checkpoint
     with run_service(checkpoint=checkpoint, **settings) as service:
         alone = ask_all(service.url, requests, clients=1)
         assert shared_a_batch(service.url) == 0

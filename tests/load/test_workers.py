@@ -14,7 +14,6 @@ import pytest
 import torch
 from prometheus_client.parser import text_string_to_metric_families
 
-from model_core.checkpoint import bundled_path
 from model_core.devices import computes_bf16
 
 RunService = Callable[..., AbstractContextManager[Any]]
@@ -57,17 +56,11 @@ def contents(answers: Sequence[httpx.Response]) -> list[bytes]:
 @pytest.mark.parametrize("precision", [pytest.param("bf16", marks=NATIVE_BF16), "fp32"])
 @pytest.mark.parametrize("model", ["tiny", pytest.param("bundled", marks=pytest.mark.long)])
 def test_a_second_process_changes_no_answer(
-    run_service: RunService,
-    ask_all: AskAll,
-    tiny_checkpoint: Path,
-    requests: list[dict[str, bytes]],
-    model: str,
-    precision: str,
+    run_service: RunService, ask_all: AskAll, checkpoint: Path, requests: list[dict[str, bytes]], precision: str
 ) -> None:
     """Eight clients get, of two threads or of one in each of two processes, what one client gets."""
     # Each crop has a pass of its own, since a shared one may round otherwise in fp32.
     settings = {"precision": precision, "threads": 2, "max_batch_size": 1}
-    checkpoint = bundled_path() if model == "bundled" else tiny_checkpoint
     with run_service(checkpoint=checkpoint, **settings) as service:
         alone = contents(ask_all(service.url, requests, clients=1))
         assert processes(service.url) == 1
