@@ -56,7 +56,11 @@ def contents(answers: Sequence[httpx.Response]) -> list[bytes]:
 @pytest.mark.parametrize("precision", [pytest.param("bf16", marks=NATIVE_BF16), "fp32"])
 @pytest.mark.parametrize("model", ["tiny", pytest.param("bundled", marks=pytest.mark.long)])
 def test_a_second_process_changes_no_answer(
-    run_service: RunService, ask_all: AskAll, checkpoint: Path, requests: list[dict[str, bytes]], precision: str
+    run_service: RunService,
+    ask_all: AskAll,
+    checkpoint: Path,
+    requests: list[dict[str, bytes]],
+    precision: str,
 ) -> None:
     """Eight clients get, of two threads or of one in each of two processes, what one client gets."""
     # Each crop has a pass of its own, since a shared one may round otherwise in fp32.
