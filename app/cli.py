@@ -17,13 +17,14 @@ INTERRUPTED = 130
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 _MODEL_OPTIONS: tuple[Decorator, ...] = (
     click.option("--checkpoint", type=FILE, help="Checkpoint file; by default the bundled one."),
     click.option("--device", help="auto, cpu, mps, cuda or cuda:N."),
-    click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), help="Arithmetic."),
+    click.option("--precision", type=click.Choice(PRECISIONS), help="Arithmetic."),
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads of one inference."),
 )
 _FILL_OPTIONS: tuple[Decorator, ...] = (

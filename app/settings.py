@@ -31,9 +31,9 @@ class Settings(BaseSettings):
         default="auto",
         description="Where it runs: auto (all GPUs, or else the CPU), cpu, mps, cuda (the first) or cuda:N.",
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
         default="auto",
-        description="fp32, bf16, fp16 (GPU only), or auto: the fastest safe arithmetic of the device.",
+        description="fp32, bf16, fp16 (GPU), int8 (CPU), or auto: the fastest safe arithmetic of the device.",
     )
     threads: PositiveInt | None = Field(
         default=None, description="CPU threads of all inferences; by default as many as there are cores."

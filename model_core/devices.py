@@ -13,7 +13,7 @@ from model_core.errors import DeviceError, OutOfMemoryError
 
 T = TypeVar("T")
 
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+PRECISIONS = {"int8": torch.int8, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 def available_devices() -> list[str]:
@@ -51,29 +51,32 @@ def choose_devices(name: str) -> list[torch.device]:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The precision called `name` on `device`: "auto", "bf16", "fp16" or "fp32".
+    """The precision called `name` on `device`: "auto", "int8", "bf16", "fp16" or "fp32".
 
-    "auto" takes half precision where the device computes it natively: bfloat16 or else float16 on CUDA,
-    bfloat16 on a CPU with AVX512-BF16, AMX or Arm's extension for it; float32 everywhere else.
+    "auto" takes int8 on a CPU with instructions for it (AVX512-VNNI, AVX-VNNI or AMX), otherwise the same as
+    `fast_floats`. With int8, what is not computed in it is computed in those.
 
     Raises:
         DeviceError: the precision has no such name, or the device cannot compute in it.
     """
+    integers = device.type == "cpu" and computes_int8(torch.cpu.get_capabilities())
     if name == "auto":
-        return _fast_precision(device)
+        return torch.int8 if integers else fast_floats(device)
     if name not in PRECISIONS:
         raise DeviceError(f"there is no precision {name!r}; expected auto, {', '.join(PRECISIONS)}")
     if name == "fp16" and device.type == "cpu":
         raise DeviceError("precision fp16 needs a GPU; on the CPU take auto, bf16 or fp32")
+    if name == "int8" and not integers:
+        raise DeviceError("precision int8 needs a CPU with AVX512-VNNI, AVX-VNNI or AMX; take auto")
     return PRECISIONS[name]
 
 
-def precision_name(precision: torch.dtype) -> str:
-    """The name of one of the three precisions: "bf16", "fp16" or "fp32"."""
-    return {dtype: name for name, dtype in PRECISIONS.items()}[precision]
+def fast_floats(device: torch.device) -> torch.dtype:
+    """The fastest floats that are safe on `device`.
 
-
-def _fast_precision(device: torch.device) -> torch.dtype:
+    Half precision where the device computes it natively: bfloat16 or else float16 on CUDA, bfloat16 on a CPU
+    with AVX512-BF16, AMX or Arm's extension for it; float32 everywhere else.
+    """
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if native else torch.float16
@@ -82,9 +85,19 @@ def _fast_precision(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+def precision_name(precision: torch.dtype) -> str:
+    """The name of one of the four precisions: "int8", "bf16", "fp16" or "fp32"."""
+    return {dtype: name for name, dtype in PRECISIONS.items()}[precision]
+
+
 def computes_bf16(capabilities: Mapping[str, object]) -> bool:
     """Whether a CPU with these capabilities (`torch.cpu.get_capabilities`) multiplies bfloat16 natively."""
     return any(capabilities.get(flag) for flag in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16"))
+
+
+def computes_int8(capabilities: Mapping[str, object]) -> bool:
+    """Whether a CPU with these capabilities multiplies whole numbers of 8 bits natively."""
+    return any(capabilities.get(flag) for flag in ("amx_int8", "avx512_vnni", "avx_vnni"))
 
 
 def cpu_threads() -> int:

@@ -1,6 +1,8 @@
 """The generator on one device: crops of pictures and their holes in, fills out."""
 
 import copy
+import itertools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -8,9 +10,9 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from model_core import geometry
+from model_core import devices, geometry
 from model_core.config import GeneratorConfig
-from model_core.networks import Generator
+from model_core.networks import Generator, Peaks, observed_peaks
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
@@ -36,6 +38,7 @@ class PredictorState(NamedTuple):
     config: GeneratorConfig
     weights: bytes
     precision: torch.dtype
+    peaks: Peaks | None
 
 
 class Predictor:
@@ -43,29 +46,40 @@ class Predictor:
 
     Attributes:
         device: where the generator runs.
-        precision: the dtype in which its networks run.
+        precision: the dtype in which its networks run; int8 where that is possible, and else
+            `devices.fast_floats`.
     """
 
-    def __init__(self, generator: Generator, device: torch.device, precision: torch.dtype) -> None:
-        """Take a copy of `generator` to `device` in `precision`."""
+    def __init__(
+        self, generator: Generator, device: torch.device, precision: torch.dtype, peaks: Peaks | None = None
+    ) -> None:
+        """Take a copy of `generator` to `device` in `precision`; for int8 with these peaks or its own."""
         self.device = device
         self.precision = precision
         self._multiple = generator.config.size_multiple
         self._generator = copy.deepcopy(generator).eval().requires_grad_(False)
         # Casting once is as fast as autocast, in half the memory.
-        self._generator.to(device, precision).to(memory_format=torch.channels_last)
+        floats = devices.fast_floats(device) if precision is torch.int8 else precision
+        self._generator.to(device, floats).to(memory_format=torch.channels_last)
+        self._peaks = peaks
+        if precision is torch.int8:
+            self._peaks = peaks or observed_peaks(self._generator)
+            # Values that are not finite are left as they are, so that the first inference shows them.
+            if all(map(math.isfinite, itertools.chain(*self._peaks.values()))):
+                self._generator.quantize(self._peaks)
 
     @classmethod
     def from_state(cls, state: PredictorState) -> "Predictor":
         """A double of the predictor that `state` is of, on the CPU."""
-        generator = Generator(state.config).to(state.precision)
-        generator.load_state_dict(safetensors.torch.load(state.weights))
-        return cls(generator, torch.device("cpu"), state.precision)
+        generator = Generator(state.config)
+        generator.load_state_dict(safetensors.torch.load(state.weights), assign=True)
+        return cls(generator, torch.device("cpu"), state.precision, state.peaks)
 
     def state(self) -> PredictorState:
         """All that there is to it but its device."""
         tensors = {name: tensor.contiguous() for name, tensor in self._generator.state_dict().items()}
-        return PredictorState(self._generator.config, safetensors.torch.save(tensors), self.precision)
+        weights = safetensors.torch.save(tensors)
+        return PredictorState(self._generator.config, weights, self.precision, self._peaks)
 
     def prepare(self) -> None:
         """Have kernels prepared for pictures of up to the native size; see `Generator.prepare`."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from model_core.checkpoint import load_checkpoint
-from model_core.devices import choose_device, choose_precision
+from model_core.devices import choose_device, choose_precision, fast_floats
 from training.config import LossConfig, TrainConfig, save_config
 from training.data import Batch, BatchSource, Samples, batches
 from training.device_data import DeviceSamples
@@ -107,7 +107,8 @@ def start_or_resume(config: TrainConfig, device: torch.device, world: World) -> 
 
 def build_networks(config: TrainConfig, state: TrainingState, device: torch.device) -> Networks:
     """The networks of `state`, the frozen one for the perceptual loss, and the precision they run in."""
-    precision = choose_precision(config.precision, device)
+    automatic = config.precision == "auto"
+    precision = fast_floats(device) if automatic else choose_precision(config.precision, device)
     # Half precision on old GPUs would need scaled losses; there, float32 is what is safe.
     reduced = precision == torch.bfloat16
     autocast = functools.partial(torch.autocast, device.type, dtype=torch.bfloat16, enabled=reduced)

@@ -1,7 +1,7 @@
 """The generator: guess coarsely, copy from the known surroundings, refine."""
 
 import itertools
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,10 @@ from model_core.config import GeneratorConfig
 from model_core.networks.coarse import CoarseNetwork
 from model_core.networks.masks import spread
 from model_core.networks.matching import Match, blend_seams, match
+from model_core.networks.peaks import Peaks, peaks_within
 from model_core.networks.pyramid import Level, doubled, known_pyramid, push_pull
+from model_core.networks.quantized_coarse import QuantizedCoarse
+from model_core.networks.quantized_refinement import QuantizedRefinement
 from model_core.networks.ramp import ramp
 from model_core.networks.refinement import RefinementNetwork
 from model_core.networks.window import window_around
@@ -49,6 +52,13 @@ class Fill(NamedTuple):
     source: Tensor
 
 
+class Quantized(NamedTuple):
+    """What stands for the two networks."""
+
+    coarse: QuantizedCoarse
+    refinement: QuantizedRefinement
+
+
 class Generator(nn.Module):
     """Two-stage GAN generator with copying in between.
 
@@ -64,6 +74,7 @@ class Generator(nn.Module):
         self.config = config
         self.coarse = CoarseNetwork(config)
         self.refinement = RefinementNetwork(config)
+        self._quantized: Quantized | None = None
 
     def forward(self, image: Tensor, mask: Tensor) -> Fill:
         """Fill the hole.
@@ -80,7 +91,7 @@ class Generator(nn.Module):
         levels = known_pyramid(image, 1 - mask)
         smooth = push_pull(levels)
         average, share = levels[2]
-        coarse = self.coarse(average.to(dtype), smooth[2].to(dtype), share.to(dtype))
+        coarse = self.networks.coarse(average.to(dtype), smooth[2].to(dtype), share.to(dtype))
         with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
             found = match(levels, smooth[0], coarse.image.float(), self.config)
         prediction = self._paint(found, smooth[0], mask, coarse.features)
@@ -88,6 +99,17 @@ class Generator(nn.Module):
         if share.any():
             prediction = torch.lerp(prediction, blend_seams(found, levels, share, self.config), share)
         return Fill(prediction, coarse.image, found.fitted, found.source)
+
+    def quantize(self, peaks: Peaks) -> None:
+        """From now on, but in training, compute on the CPU and in whole numbers of 8 bits where that pays.
+
+        Args:
+            peaks: observed in this generator.
+        """
+        self._quantized = Quantized(
+            QuantizedCoarse(self.coarse, peaks_within(peaks, "coarse")),
+            QuantizedRefinement(self.refinement, peaks_within(peaks, "refinement")),
+        )
 
     @torch.no_grad()
     def prepare(self, largest: int) -> None:
@@ -102,7 +124,12 @@ class Generator(nn.Module):
             image = torch.zeros(1, 3, height, width, device=weight.device)
             features = weight.new_zeros(1, 3 * self.config.coarse_width, height // 8, width // 8)
             features = features.contiguous(memory_format=torch.channels_last)
-            self.refinement(image, image, image[:, :1], image[:, :1], features)
+            self.networks.refinement(image, image, image[:, :1], image[:, :1], features)
+
+    @property
+    def networks(self) -> Self | Quantized:
+        """What has the two networks that compute: as learned, or what stands for them."""
+        return self if self.training else self._quantized or self
 
     def _paint(self, found: Match, smooth: Tensor, mask: Tensor, features: Tensor) -> Tensor:
         """(B, 3, H, W): what the refinement paints, in training everywhere, otherwise in a window around each
@@ -118,8 +145,8 @@ class Generator(nn.Module):
         for size in {window.size for window in windows}:
             places = [place for place, window in enumerate(windows) if window.size == size]
             shown = [torch.stack([windows[place].of(part[place]) for place in places]) for part in inputs]
-            cells = torch.stack([windows[place].of(features[place], 8) for place in places])
-            for place, answer in zip(places, self.refinement(*shown, cells), strict=True):
+            shown.append(torch.stack([windows[place].of(features[place], 8) for place in places]))
+            for place, answer in zip(places, self.networks.refinement(*shown), strict=True):
                 windows[place].of(painted[place]).copy_(answer)
         return painted
 

@@ -10,6 +10,8 @@ from model_core.networks.blocks import ResidualBlock, Upsample, conv, silent_con
 # Copied image, smooth image, mask, match distance.
 INPUTS = 3 + 3 + 1 + 1
 DILATIONS = (1, 2, 4, 1)
+# Of the convolution that folds 2x2 pixels; see `folded_weight`.
+FOLDED_STRIDE, FOLDED_PADDING = 2, 2
 
 
 class RefinementNetwork(nn.Module):
@@ -44,27 +46,41 @@ class RefinementNetwork(nn.Module):
         Returns:
             (B, 3, H, W), meant to lie in [-1, 1]; unbounded so that the losses keep a gradient everywhere.
         """
-        full = torch.cat([copied, smooth, mask, distance.clamp_min(1e-4).log() / 4], 1)
+        full = shown(copied, smooth, mask, distance)
         # First the layout, then the precision: faster than both in one `to`.
         full = full.contiguous(memory_format=torch.channels_last).to(self.to_image.weight.dtype)
-        half = F.relu(_convolve_folded(self.to_half, full))  # (B, w, H/2, W/2)
+        folded = F.conv2d(full, folded_weight(self.to_half), self.to_half.bias, FOLDED_STRIDE, FOLDED_PADDING)
+        half = F.relu(folded)  # (B, w, H/2, W/2)
         quarter = F.relu(self.to_quarter(half))  # (B, 2w, H/4, W/4)
         eighth = F.relu(self.to_eighth(quarter) + self.context(features))  # (B, 4w, H/8, W/8)
         painted = self.up_half(self.up_quarter(self.blocks(eighth), quarter), half)
-        # (B, 4, H, W): three colours and one gate, in float32: 8 bits of colour need more than bf16 has.
-        detail = F.pixel_shuffle(self.to_image(painted), 2).float()
-        # The gate starts at 0.73 copied, so that fills are sharp from the first step.
-        gate = torch.sigmoid(detail[:, 3:] + 1)
-        return torch.lerp(smooth, copied, gate) + detail[:, :3]
+        # In float32: 8 bits of colour need more than bf16 has.
+        return blended(copied, smooth, self.to_image(painted).float())
 
 
-def _convolve_folded(layer: nn.Conv2d, image: Tensor) -> Tensor:
-    """What a 3x3 convolution makes of F.pixel_unshuffle(image, 2), in half of the time.
+def shown(copied: Tensor, smooth: Tensor, mask: Tensor, distance: Tensor) -> Tensor:
+    """(B, 8, H, W): what a refinement network is shown of its arguments, in this order."""
+    return torch.cat([copied, smooth, mask, distance.clamp_min(1e-4).log() / 4], 1)
+
+
+def blended(copied: Tensor, smooth: Tensor, painted: Tensor) -> Tensor:
+    """(B, 3, H, W): what a refinement network answers.
 
     Args:
-        layer: for 4 * C channels.
-        image: (B, C, H, W).
+        painted: (B, 16, H/2, W/2) float32, for each of 2x2 pixels three colours and one gate.
+    """
+    detail = F.pixel_shuffle(painted, 2)
+    # The gate starts at 0.73 copied, so that fills are sharp from the first step.
+    gate = torch.sigmoid(detail[:, 3:] + 1)
+    return torch.lerp(smooth, copied, gate) + detail[:, :3]
+
+
+def folded_weight(layer: nn.Conv2d) -> Tensor:
+    """(D, C, 6, 6), for a convolution that folds 2x2 pixels itself (`FOLDED_STRIDE`, `FOLDED_PADDING`).
+
+    It makes of an image what `layer`, 3x3 and for 4 * C channels, makes of F.pixel_unshuffle(image, 2), in
+    half of the time.
     """
     # (D, C, 3, 2, 3, 2)
     weight = layer.weight.reshape(len(layer.weight), -1, 2, 2, 3, 3).permute(0, 1, 4, 2, 5, 3)
-    return F.conv2d(image, weight.flatten(4, 5).flatten(2, 3), layer.bias, stride=2, padding=2)
+    return weight.flatten(4, 5).flatten(2, 3)

@@ -34,7 +34,7 @@ def test_environment_variables_set_fields(monkeypatch: pytest.MonkeyPatch) -> No
         ("port", "0"),
         ("port", "eighty"),
         ("device", "tpu"),
-        ("precision", "int8"),
+        ("precision", "int4"),
         ("max_request_bytes", "0"),
         ("max_pixels", "1000000000"),
         ("max_side", "20000"),

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch._inductor import aoti_compile_and_package, aoti_load_package
 
 from model_core.checkpoint import bundled_path, load_checkpoint
-from model_core.networks import Generator
+from model_core.devices import computes_int8
+from model_core.networks import Generator, observed_peaks
 
 Run = Callable[[], object]
 SIZE = 512
@@ -32,13 +33,13 @@ class Networks(nn.Module):
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
-        self.coarse, self.refinement = generator.coarse, generator.refinement
+        self.dtype = generator.refinement.to_image.weight.dtype
+        self.coarse, self.refinement = generator.networks.coarse, generator.networks.refinement
 
     def forward(
         self, average: Tensor, reduced: Tensor, share: Tensor, copied: Tensor, smooth: Tensor, mask: Tensor
     ) -> Tensor:
-        dtype = self.refinement.to_image.weight.dtype
-        features = self.coarse(average.to(dtype), reduced.to(dtype), share.to(dtype)).features
+        features = self.coarse(*(part.to(self.dtype) for part in (average, reduced, share))).features
         return self.refinement(copied, smooth, mask, mask, features)
 
 
@@ -50,11 +51,15 @@ def example_inputs() -> tuple[Tensor, ...]:
 
 
 def torch_runs(networks: Networks, inputs: tuple[Tensor, ...], folder: str) -> Iterator[tuple[str, Run]]:
-    half = Networks(load_checkpoint(bundled_path()).generator).eval()
-    half.to(torch.bfloat16).to(memory_format=torch.channels_last)
+    generator = load_checkpoint(bundled_path()).generator.to(torch.bfloat16)
+    half = Networks(generator.to(memory_format=torch.channels_last)).eval()
     whole = networks.to(memory_format=torch.channels_last)
     yield "torch, float32", lambda: whole(*inputs)
     yield "torch, bfloat16", lambda: half(*inputs)
+    if computes_int8(torch.cpu.get_capabilities()):
+        generator.quantize(observed_peaks(generator))
+        eighth = Networks(generator).eval()
+        yield "torch, int8", lambda: eighth(*inputs)
     compiled = torch.compile(half)
     yield "torch.compile, bfloat16", lambda: compiled(*inputs)
     if which("g++"):

@@ -9,11 +9,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
-
-from model_core.devices import computes_bf16
 
 RunService = Callable[..., AbstractContextManager[Any]]
 MakeRequest = Callable[..., dict[str, bytes]]
@@ -22,10 +19,6 @@ AskAll = Callable[..., list[httpx.Response]]
 SIZES = ((64, 64), (96, 64), (200, 150), (256, 256), (320, 240), (512, 384), (640, 480), (800, 600))
 FORMATS = (("PNG", False), ("JPEG", False), ("WEBP", False), ("PNG", True), ("WEBP", True))
 CLIENTS = 16
-NATIVE_BF16 = pytest.mark.skipif(
-    not computes_bf16(torch.cpu.get_capabilities()),
-    reason="only where the CPU multiplies bfloat16 itself does a batch's size not change the rounding",
-)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +52,6 @@ def differences(alone: Sequence[httpx.Response], together: Sequence[httpx.Respon
     ]
 
 
-@pytest.mark.parametrize("precision", [pytest.param("bf16", marks=NATIVE_BF16), "fp32"])
 @pytest.mark.parametrize("model", ["tiny", pytest.param("bundled", marks=pytest.mark.long)])
 def test_a_batch_changes_no_answer(
     run_service: RunService,

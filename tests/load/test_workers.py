@@ -11,10 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-import torch
 from prometheus_client.parser import text_string_to_metric_families
-
-from model_core.devices import computes_bf16
 
 RunService = Callable[..., AbstractContextManager[Any]]
 MakeRequest = Callable[..., dict[str, bytes]]
@@ -23,9 +20,6 @@ Children = Callable[[int], list[int]]
 
 SIZES = ((64, 64), (200, 150), (320, 240), (512, 384))
 CLIENTS = 8
-NATIVE_BF16 = pytest.mark.skipif(
-    not computes_bf16(torch.cpu.get_capabilities()), reason="this CPU does not multiply bfloat16 itself"
-)
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="further processes are for Linux only")
 
 
@@ -53,7 +47,6 @@ def contents(answers: Sequence[httpx.Response]) -> list[bytes]:
     return [answer.content for answer in answers]
 
 
-@pytest.mark.parametrize("precision", [pytest.param("bf16", marks=NATIVE_BF16), "fp32"])
 @pytest.mark.parametrize("model", ["tiny", pytest.param("bundled", marks=pytest.mark.long)])
 def test_a_second_process_changes_no_answer(
     run_service: RunService,

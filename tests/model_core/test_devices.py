@@ -15,6 +15,8 @@ from model_core.devices import (
     choose_device,
     choose_precision,
     computes_bf16,
+    computes_int8,
+    fast_floats,
     memory_errors_translated,
     precision_name,
     start_passing_thread,
@@ -56,7 +58,7 @@ def test_precisions_by_name(name: str, dtype: torch.dtype):
     assert precision_name(dtype) == name
 
 
-@pytest.mark.parametrize("name", ["fp16", "int8", ""])
+@pytest.mark.parametrize("name", ["fp16", "int4", ""])
 def test_precisions_that_the_cpu_does_not_offer(name: str):
     """Half floats need a GPU, and unknown names are refused."""
     with pytest.raises(DeviceError, match="precision"):
@@ -83,11 +85,48 @@ def test_which_cpus_compute_bf16(capabilities: dict[str, object], expected: bool
     assert computes_bf16(capabilities) is expected
 
 
-def test_auto_precision_follows_this_cpu():
-    """On the CPU, "auto" is bf16 exactly where the processor computes it natively."""
-    native = computes_bf16(torch.cpu.get_capabilities())
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"amx_int8": True}, True),
+        ({"avx512_vnni": True}, True),
+        ({"avx_vnni": True, "avx512_vnni": False}, True),
+        ({"avx512_f": True, "avx512_vnni": False, "avx512_bf16": True}, False),
+        ({}, False),
+    ],
+)
+def test_which_cpus_compute_int8(capabilities: dict[str, object], expected: bool):
+    assert computes_int8(capabilities) is expected
 
-    assert choose_precision("auto", CPU) is (torch.bfloat16 if native else torch.float32)
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected", "floats"),
+    [
+        ({"avx512_vnni": True, "avx512_bf16": True}, torch.int8, torch.bfloat16),
+        ({"avx512_vnni": True}, torch.int8, torch.float32),
+        ({"bf16": True}, torch.bfloat16, torch.bfloat16),
+        ({}, torch.float32, torch.float32),
+    ],
+)
+def test_auto_precision_follows_the_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+    capabilities: dict[str, object],
+    expected: torch.dtype,
+    floats: torch.dtype,
+):
+    """Whole numbers of 8 bits, bf16 and fp32, in this order, where the processor computes them natively."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert choose_precision("auto", CPU) is expected
+    assert fast_floats(CPU) is floats
+
+
+def test_int8_is_refused_where_it_is_not_native(monkeypatch: pytest.MonkeyPatch):
+    """The error says what it needs, and what to take instead."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    with pytest.raises(DeviceError, match="int8 needs a CPU with AVX512-VNNI, AVX-VNNI or AMX; take auto"):
+        choose_precision("int8", CPU)
+    with pytest.raises(DeviceError, match="int8 needs a CPU"):
+        choose_precision("int8", torch.device("cuda:0"))
 
 
 def test_auto_precision_elsewhere_is_full():

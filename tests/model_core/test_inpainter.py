@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageCms
 
 from model_core.checkpoint import load_checkpoint
+from model_core.devices import computes_int8
 from model_core.errors import (
     DeviceError,
     InferenceError,
@@ -289,10 +290,12 @@ class TestFromCheckpoint:
         assert inpainter.parameters == loaded.parameters
         assert (inpainter.device_names, inpainter.precision_name) == ("cpu", "fp32")
 
-    @pytest.mark.parametrize("precision", ["auto", "bf16", "fp32"])
+    @pytest.mark.parametrize("precision", ["auto", "int8", "bf16", "fp32"])
     def test_every_precision_fills(self, tiny_checkpoint: Path, precision: str):
         """Each precision of the CPU fills the hole and keeps what is known."""
         image, hole = noise("RGB", 64, 80), square(64, 80)
+        if precision == "int8" and not computes_int8(torch.cpu.get_capabilities()):
+            pytest.skip("this CPU does not compute int8 natively")
         inpainter = Inpainter.from_checkpoint(tiny_checkpoint, "cpu", precision)
         inpainter.warm_up()
 

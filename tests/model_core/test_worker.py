@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from model_core import worker as worker_module
+from model_core.devices import computes_int8
 from model_core.fork_server import ForkedProcess
 from model_core.networks import Generator
 from model_core.predictor import BoolArray, FloatArray, Predictor, PredictorState
@@ -41,7 +42,14 @@ def crops() -> Crops:
     return rgb, holes
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+NATIVE_INT8 = pytest.mark.skipif(
+    not computes_int8(torch.cpu.get_capabilities()), reason="this CPU does not compute int8 natively"
+)
+
+
+@pytest.mark.parametrize(
+    "precision", [torch.float32, torch.bfloat16, pytest.param(torch.int8, marks=NATIVE_INT8)]
+)
 def test_a_worker_answers_what_its_predictor_would(
     worker: Worker, tiny_generator: Generator, crops: Crops, precision: torch.dtype
 ):

@@ -1,0 +1,58 @@
+"""How large values become in a network."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Peak(NamedTuple):
+    """The largest absolute values that a convolution was given, and that it made of them."""
+
+    given: float
+    made: float
+
+
+Peaks = Mapping[str, Peak]
+"""By the name of the convolution in its network."""
+
+
+@torch.inference_mode()
+def observed_peaks(network: nn.Module) -> dict[str, Peak]:
+    """The peaks of a network that fills a picture: (1, 3, H, W) in [-1, 1] and a mask (1, 1, H, W), 1 = hole.
+
+    The picture has blots in black and white: with contrasts as large as can be, what is seen in photographs
+    is mostly less.
+    """
+    peaks: dict[str, Peak] = {}
+    convolutions = ((name, part) for name, part in network.named_modules() if isinstance(part, nn.Conv2d))
+    handles = [part.register_forward_hook(_noting(peaks, name)) for name, part in convolutions]
+    try:
+        network(*_blots(next(network.parameters()).device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return peaks
+
+
+def peaks_within(peaks: Peaks, part: str) -> dict[str, Peak]:
+    """Those of a part of a network, by their names in that."""
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): peak for name, peak in peaks.items() if name.startswith(prefix)}
+
+
+def _noting(peaks: dict[str, Peak], name: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
+    def note(_: nn.Module, given: tuple[Tensor], made: Tensor) -> None:
+        peaks[name] = Peak(float(given[0].abs().max()), float(made.abs().max()))
+
+    return note
+
+
+def _blots(device: torch.device, side: int = 256, cells: int = 16) -> tuple[Tensor, Tensor]:
+    noise = torch.rand(1, 1, cells, cells, generator=torch.Generator().manual_seed(0)) - 0.5
+    blots = F.interpolate(noise, size=(side, side), mode="bicubic").sign().expand(1, 3, -1, -1)
+    mask = torch.zeros(1, 1, side, side)
+    mask[..., side // 4 : side // 4 * 3, side // 4 : side // 4 * 3] = 1
+    return blots.to(device), mask.to(device)
