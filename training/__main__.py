@@ -1,4 +1,4 @@
-"""The command line: `python -m training fit|evaluate|export`."""
+"""The command line: `python -m training fit|distil|evaluate|export`."""
 
 import argparse
 import json
@@ -16,6 +16,7 @@ from model_core.errors import ModelCoreError
 from model_core.inpainter import Inpainter
 from training.cases import Case, given_cases, validation_cases
 from training.config import TrainConfig, load_config
+from training.distil import distil
 from training.errors import OptionError, TrainingError
 from training.evaluate import evaluate, table
 from training.export import export, read_scores
@@ -41,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_fit(commands.add_parser("fit", help="train a generator on a folder of pictures"))
+    add_distil(commands.add_parser("distil", help="make a faster generator that paints as another one does"))
     add_evaluate(commands.add_parser("evaluate", help="score a generator beside OpenCV's methods"))
     add_export(commands.add_parser("export", help="make the service's checkpoint from a training run"))
     return parser
@@ -63,6 +65,19 @@ def run_fit(options: argparse.Namespace) -> int:
         print(json.dumps(config.to_dict(), indent=2))
         return 0
     return fit(config)
+
+
+def add_distil(parser: argparse.ArgumentParser) -> None:
+    """The flags of `distil`: those of `fit`, of which --init is needed."""
+    parser.set_defaults(command=run_distil)
+    parser.add_argument("--config", metavar="FILE", help="as of fit")
+    parser.add_argument("--blocks", type=int, required=True, help="of the refinement's blocks, how many stay")
+    add_flags(parser)
+
+
+def run_distil(options: argparse.Namespace) -> int:
+    """Train a generator with fewer blocks."""
+    return distil(resolve_config(options), options.blocks)
 
 
 def resolve_config(options: argparse.Namespace) -> TrainConfig:

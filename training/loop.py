@@ -4,7 +4,7 @@ import functools
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from training.distributed import World, join_world, largest, local_device
 from training.errors import DataError, OptionError
 from training.logs import Log
 from training.perceptual import PerceptualLoss
-from training.phases import Networks
+from training.phases import Metrics, Networks
 from training.photographs import Photographs, find_pictures, load_photographs, split
 from training.report import report, validation_batch
 from training.schedule import learning_rate_factor, progress
@@ -27,12 +27,24 @@ from training.state import FILE_NAME, TrainingState, build_state, restore_state,
 from training.step import train_step
 from training.stlpips import StLpips
 
+Step = Callable[[Batch, float], Metrics]
+"""What is done with a batch, given the run's progress from 0 to 1."""
+BuildStep = Callable[[TrainConfig, TrainingState, Networks, World], Step]
+
 # Kept-out pictures used for the log's sample pictures and validation numbers.
 MAX_VALIDATION = 16
 
 
-def fit(config: TrainConfig) -> int:
+def build_step(config: TrainConfig, state: TrainingState, networks: Networks, world: World) -> Step:
+    """The step of a run that learns from photographs."""
+    return lambda batch, done: train_step(state, networks, batch, config, done, world)
+
+
+def fit(config: TrainConfig, build_step: BuildStep = build_step) -> int:
     """Train until the configuration's limit, going on where an earlier run in the same folder stopped.
+
+    Args:
+        build_step: makes what is done with each batch.
 
     Returns:
         0 when the limit is reached, 128 + the signal's number when SIGTERM or SIGINT ended the run early.
@@ -52,7 +64,8 @@ def fit(config: TrainConfig) -> int:
             log.say(f"from step {state.step}, {state.samples} samples")
             fixed = validation_batch(validation if len(validation) else training, config, device)
             samples = build_samples(training, config, device)
-            train(config, state, networks, samples, fixed, world, log, signals)
+            step = build_step(config, state, networks, world)
+            train(config, state, networks, step, samples, fixed, world, log, signals)
             return 128 + signals[0] if signals else 0
 
 
@@ -94,7 +107,9 @@ def start_or_resume(config: TrainConfig, device: torch.device, world: World) -> 
     if path.exists():
         restore_state(path, state, config)
     elif config.init:
-        weights = load_checkpoint(config.init).generator.state_dict()
+        stored = load_checkpoint(config.init).generator.state_dict()
+        # Of a checkpoint with more blocks, the first ones.
+        weights = {name: stored[name] for name in state.generator.state_dict()}
         state.generator.load_state_dict(weights)
         state.generator_ema.module.load_state_dict(weights)
     if world.is_main:
@@ -144,6 +159,7 @@ def train(
     config: TrainConfig,
     state: TrainingState,
     networks: Networks,
+    step: Step,
     samples: BatchSource,
     validation: Batch,
     world: World,
@@ -166,8 +182,7 @@ def train(
         if done >= 1 or stop:
             break
 
-        metrics = train_step(state, networks, batch, config, done, world)
-        log.add(metrics, state.samples)
+        log.add(step(batch, done), state.samples)
         if state.step % config.log_every_steps == 0:
             elapsed, logged_at = time.monotonic() - logged_at, time.monotonic()
             speed, logged_samples = (state.samples - logged_samples) / elapsed, state.samples

@@ -37,12 +37,16 @@ def train_step(
         metrics |= phase.metrics | {"discriminator/gradient_norm": norm}
     phase = generator_phase(networks, batch, fill, config.losses, view, adversarial)
     norm = update(state.generator_optimizer, phase.loss, factor * config.lr_generator, config, world)
-    metrics |= phase.metrics | {"generator/gradient_norm": norm}
+    count_step(state, config, world)
+    return metrics | phase.metrics | {"generator/gradient_norm": norm}
+
+
+def count_step(state: TrainingState, config: TrainConfig, world: World) -> None:
+    """After an update of the generator: count it, and have the average follow."""
     new_samples = config.batch_size * world.size
     state.step += 1
     state.samples += new_samples
     state.generator_ema.update(state.generator, state.samples, new_samples)
-    return metrics
 
 
 def update(optimizer: Adam, loss: Tensor, learning_rate: float, config: TrainConfig, world: World) -> Tensor:
