@@ -69,6 +69,7 @@ def run_fit(options: argparse.Namespace) -> int:
 
 def add_distil(parser: argparse.ArgumentParser) -> None:
     """The flags of `distil`: those of `fit`, of which --init is needed."""
+    parser.description = "Takes the flags of fit; those of losses and discriminator have no effect."
     parser.set_defaults(command=run_distil)
     parser.add_argument("--config", metavar="FILE", help="as of fit")
     parser.add_argument("--blocks", type=int, required=True, help="of the refinement's blocks, how many stay")
@@ -127,7 +128,7 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
         "--validation-share", type=float, default=None, help="default: the run's own, or fit's default"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--precision", default="auto", help="auto, bf16, fp16 or fp32")
+    parser.add_argument("--precision", default="auto", help="auto, int8, bf16, fp16 or fp32")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 = torch's choice")
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from model_core.checkpoint import load_checkpoint
-from training.config import TrainConfig
+from training.config import LossConfig, TrainConfig
 from training.data import Batch
 from training.distributed import World
 from training.errors import OptionError
@@ -21,10 +21,17 @@ from training.state import TrainingState
 from training.step import count_step, random_source, update
 from training.view import draw_view
 
-# What compares with photographs and not with paintings.
-UNUSED_LOSSES = (
-    *("l1_known", "coarse", "coarse_perceptual", "colour", "adversarial", "feature_matching"),
-    *("excess_detail", "excess_colour_detail", "excess_spectrum"),
+# What there is to learn is exact, so that losses for what cannot be known would only stand in the way.
+LOSSES = LossConfig(
+    l1_hole=1.0,
+    perceptual=0.2,
+    coarse=0.0,
+    colour=0.0,
+    excess_detail=0.0,
+    excess_colour_detail=0.0,
+    excess_spectrum=0.0,
+    adversarial=0.0,
+    feature_matching=0.0,
 )
 
 
@@ -40,7 +47,7 @@ def distil(config: TrainConfig, blocks: int) -> int:
 
 
 def with_fewer_blocks(config: TrainConfig, blocks: int) -> TrainConfig:
-    """The same with so many blocks, and with the losses that compare paintings alone.
+    """The same with so many blocks, and with losses of its own.
 
     Raises:
         OptionError: there is no checkpoint, or it does not have more blocks.
@@ -57,7 +64,7 @@ def with_fewer_blocks(config: TrainConfig, blocks: int) -> TrainConfig:
     return dataclasses.replace(
         config,
         generator=dataclasses.replace(whole, refine_blocks=blocks),
-        losses=dataclasses.replace(config.losses, **dict.fromkeys(UNUSED_LOSSES, 0.0)),
+        losses=LOSSES,
     )
 
 
