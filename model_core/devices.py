@@ -59,7 +59,9 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     Raises:
         DeviceError: the precision has no such name, or the device cannot compute in it.
     """
-    integers = device.type == "cpu" and computes_int8(torch.cpu.get_capabilities())
+    # Not every torch is built with oneDNN, which computes in them.
+    built = hasattr(torch.ops.onednn, "qconv2d_pointwise")
+    integers = device.type == "cpu" and built and computes_int8(torch.cpu.get_capabilities())
     if name == "auto":
         return torch.int8 if integers else fast_floats(device)
     if name not in PRECISIONS:

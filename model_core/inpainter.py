@@ -81,7 +81,7 @@ class Inpainter:
 
     @property
     def precision_name(self) -> str:
-        """The precision as "bf16", "fp16" or "fp32"."""
+        """The precision as "int8", "bf16", "fp16" or "fp32"."""
         return devices.precision_name(self.predictors[0].precision)
 
     def prepare(self) -> None:

@@ -46,7 +46,7 @@ class Predictor:
 
     Attributes:
         device: where the generator runs.
-        precision: the dtype in which its networks run; int8 where that is possible, and else
+        precision: the dtype in which its networks run; with int8, the layers that have no such form run in
             `devices.fast_floats`.
     """
 

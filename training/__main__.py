@@ -69,7 +69,9 @@ def run_fit(options: argparse.Namespace) -> int:
 
 def add_distil(parser: argparse.ArgumentParser) -> None:
     """The flags of `distil`: those of `fit`, of which --init is needed."""
-    parser.description = "Takes the flags of fit; those of losses and discriminator have no effect."
+    parser.description = (
+        "Takes the flags of fit; those of losses, discriminator and generator have no effect."
+    )
     parser.set_defaults(command=run_distil)
     parser.add_argument("--config", metavar="FILE", help="as of fit")
     parser.add_argument("--blocks", type=int, required=True, help="of the refinement's blocks, how many stay")

@@ -74,21 +74,23 @@ def build_step(config: TrainConfig, state: TrainingState, networks: Networks, wo
     teacher = load_checkpoint(config.init).generator.to(device).to(memory_format=torch.channels_last)
     teachers = dataclasses.replace(networks, generator=teacher.train().requires_grad_(False))
     shown: list[tuple[Tensor, ...]] = []
+    painted: list[Tensor] = []
 
-    def note(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-        shown[:] = [given]
+    def note(_: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
+        # Not the teacher's answer: there, copies stand instead of part of what was painted.
+        shown[:], painted[:] = [given], [made]
 
-    teacher.refinement.register_forward_pre_hook(note)
+    teacher.refinement.register_forward_hook(note)
 
     def step(batch: Batch, done: float) -> Metrics:
         with torch.no_grad():
             fill = teachers.fill(batch)
         with networks.autocast():
             prediction = state.generator.refinement(*shown[0]).float()
-        painted = Batch(composite(fill.prediction, batch), batch.mask)
+        target = Batch(composite(painted[0].float(), batch), batch.mask)
         view = draw_view(random_source(config, state.samples))
         fill = fill._replace(prediction=prediction)
-        phase = generator_phase(networks, painted, fill, config.losses, view, adversarial=False)
+        phase = generator_phase(networks, target, fill, config.losses, view, adversarial=False)
         rate = learning_rate_factor(config, state.samples, done) * config.lr_generator
         norm = update(state.generator_optimizer, phase.loss, rate, config, world)
         count_step(state, config, world)

@@ -109,7 +109,9 @@ def start_or_resume(config: TrainConfig, device: torch.device, world: World) -> 
     elif config.init:
         stored = load_checkpoint(config.init).generator.state_dict()
         # Of a checkpoint with more blocks, the first ones.
-        weights = {name: stored[name] for name in state.generator.state_dict()}
+        own = state.generator.state_dict().keys()
+        surplus = {name for name in stored.keys() - own if name.startswith("refinement.blocks.")}
+        weights = {name: stored[name] for name in stored if name not in surplus}
         state.generator.load_state_dict(weights)
         state.generator_ema.module.load_state_dict(weights)
     if world.is_main:

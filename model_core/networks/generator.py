@@ -101,10 +101,12 @@ class Generator(nn.Module):
         return Fill(prediction, coarse.image, found.fitted, found.source)
 
     def quantize(self, peaks: Peaks) -> None:
-        """From now on, but in training, compute on the CPU and in whole numbers of 8 bits where that pays.
+        """From now on, but in training, let the networks compute in whole numbers of 8 bits.
+
+        For a generator on the CPU whose weights stay as they are.
 
         Args:
-            peaks: observed in this generator.
+            peaks: observed in this generator before.
         """
         self._quantized = Quantized(
             QuantizedCoarse(self.coarse, peaks_within(peaks, "coarse")),

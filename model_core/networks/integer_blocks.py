@@ -21,12 +21,12 @@ SUM_LARGEST = LARGEST - (2 * SUM_ZERO - 1)
 
 
 def unsigned_grid(peak: float) -> Grid:
-    """For values from 0 on, of which the largest that was observed is `peak`."""
+    """For values from 0 on, up to the share of the largest that was observed."""
     return Grid(_step(peak, LARGEST))
 
 
 def signed_grid(peak: float) -> Grid:
-    """For values of which the largest without its sign was `peak`."""
+    """For values of both signs, up to the share of the largest that was observed without its sign."""
     return Grid(_step(peak, LARGEST - MIDDLE), MIDDLE)
 
 

@@ -45,7 +45,8 @@ class IntegerConv:
         self._weight = (weight / self._steps[:, None, None, None]).round().to(torch.int8)
         self._zeros = torch.zeros(len(weight), dtype=torch.int64)
         self._bias = None if layer.bias is None else layer.bias.detach().float()
-        # oneDNN wants weights in an order that depends on the size of what they meet and on the threads.
+        # oneDNN wants weights in an order that depends on the size of what they meet and on the threads. The
+        # sizes of crops and windows are few (`geometry`, `window_around`), and most share an order.
         self._by_use: dict[tuple[torch.Size, int], Tensor] = {}
         self._by_order: dict[bytes, Tensor] = {}
 
@@ -80,7 +81,6 @@ class IntegerConv:
             packed = torch.ops.onednn.qconv_prepack(
                 self._weight, self._steps, *self.grid, *self._geometry, list(size)
             )
-            # Few orders serve many sizes.
             order = bytes(torch.ops.mkldnn._get_mkldnn_serialized_md(packed).tolist())
             self._by_use[use] = self._by_order.setdefault(order, packed)
         return self._by_use[use]

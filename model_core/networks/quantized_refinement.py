@@ -66,7 +66,8 @@ class QuantizedRefinement:
 
 def _folded(layer: nn.Conv2d) -> nn.Conv2d:
     """`layer` for a picture whose 2x2 pixels are not folded yet and whose last channel is scaled."""
-    folded = nn.Conv2d(INPUTS, layer.out_channels, 6, FOLDED_STRIDE, FOLDED_PADDING)
-    folded.weight.data, folded.bias = folded_weight(layer).detach().clone(), layer.bias
-    folded.weight.data[:, -1] /= DISTANCE_SCALE
+    folded = nn.Conv2d(INPUTS, layer.out_channels, 6, FOLDED_STRIDE, FOLDED_PADDING, device="meta")
+    weight = folded_weight(layer).detach().float()
+    weight[:, -1] /= DISTANCE_SCALE
+    folded.weight, folded.bias = nn.Parameter(weight), layer.bias
     return folded

@@ -8,12 +8,14 @@ from model_core.devices import computes_int8
 from model_core.networks.blocks import ResidualBlock, Upsample
 from model_core.networks.integer_blocks import (
     SHARE_OF_PEAK,
+    SUM_LARGEST,
     IntegerBlocks,
     IntegerUpsample,
     signed_grid,
     sum_grid,
     unsigned_grid,
 )
+from model_core.networks.integers import LARGEST
 from model_core.networks.peaks import Peak
 
 pytestmark = pytest.mark.skipif(
@@ -60,6 +62,14 @@ def test_enlarging() -> None:
         target = unsigned_grid(2 * float(expected.max()))
         numbers = upsample.to_numbers(*given, target)
         assert (numbers * target.step - expected).abs().mean() < 0.02 * expected.mean()
-        much = upsample.to_floats(grid.of(x), upsample.skip_grid.of(skip + 1000))
-        as_much = upsample.to_floats(grid.of(x), upsample.skip_grid.of(skip + 2000))
-    assert much.equal(as_much)
+        # In numbers, the largest of which would add up to more than there are.
+        most = torch.full_like(given[1], SUM_LARGEST)
+        for numbers in (given[0], torch.full_like(given[0], LARGEST), torch.zeros_like(given[0])):
+            much, less = (upsample.to_floats(numbers, one) for one in (torch.full_like(most, LARGEST), most))
+            assert much.equal(less)
+        part.narrow.weight.zero_()
+        part.merge.weight.abs_()
+        for bias in (4.0, 4000.0):
+            part.narrow.bias.fill_(bias)
+            upsample = IntegerUpsample(part, grid, skip_peak=4.0, peaks={"narrow": Peak(4.0, 4.0)})
+            assert upsample.to_floats(given[0], most).min() > expected.max()
