@@ -1,8 +1,6 @@
 """The generator on one device: crops of pictures and their holes in, fills out."""
 
 import copy
-import itertools
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -64,9 +62,7 @@ class Predictor:
         self._peaks = peaks
         if precision is torch.int8:
             self._peaks = peaks or observed_peaks(self._generator)
-            # Values that are not finite are left as they are, so that the first inference shows them.
-            if all(map(math.isfinite, itertools.chain(*self._peaks.values()))):
-                self._generator.quantize(self._peaks)
+            self._generator.quantize(self._peaks)
 
     @classmethod
     def from_state(cls, state: PredictorState) -> "Predictor":

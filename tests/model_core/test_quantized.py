@@ -81,10 +81,12 @@ def test_a_double_computes_the_same(generator: Generator, monkeypatch: pytest.Mo
     assert 0 < np.abs(one.colours - floats)[holes[0]].mean() < 0.05
 
 
-def test_a_generator_that_diverges_is_not_hidden(tiny_generator: Generator) -> None:
-    """Numbers of 8 bits are always finite; what they stand for would not be."""
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("part", ["refinement.to_quarter", "refinement.blocks.0.first", "coarse.up.narrow"])
+def test_a_generator_that_diverges_is_not_hidden(tiny_generator: Generator, part: str, value: float) -> None:
+    """Numbers of 8 bits are always finite; what they stand for is not."""
     broken = copy.deepcopy(tiny_generator)
-    torch.nn.init.constant_(broken.refinement.up_half.narrow.weight, torch.nan)
+    torch.nn.init.constant_(broken.get_submodule(part).weight, value)
     rgb, holes = np.zeros((1, 32, 32, 3), np.float32), np.ones((1, 32, 32), dtype=bool)
     holes[:, :4] = False
     assert not np.isfinite(Predictor(broken, CPU, torch.int8).predict(rgb, holes)[0].colours[holes[0]]).all()

@@ -8,15 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from model_core.checkpoint import load_checkpoint, save_checkpoint
 from model_core.config import GeneratorConfig
 from model_core.inpainter import UNSAVED
-from model_core.networks import Generator
+from model_core.networks import Fill, Generator
+from model_core.networks import generator as generator_module
+from training import distil as distil_module
 from training.__main__ import main
 from training.config import TrainConfig
+from training.data import Batch
 from training.distil import distil, with_fewer_blocks
 from training.errors import OptionError
+from training.phases import Networks, Phase, generator_phase
 from training.state import averaged_generator
 
 Configure = Callable[..., TrainConfig]
@@ -64,6 +69,27 @@ def test_it_learns_what_the_whole_one_paints(configure: Configure, checkpoint: P
     cut.load_state_dict({name: whole.state_dict()[name] for name in cut.state_dict()})
     error, before = ((painted(one) - painted(whole)).abs().mean() for one in (learned, cut))
     assert error < 0.9 * before
+
+
+def test_it_is_taught_what_is_painted(
+    configure: Configure, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not what is answered, in which copies may stand instead: here they all do."""
+    monkeypatch.setattr(
+        generator_module,
+        "_copied_share",
+        lambda eighth, misfit: F.interpolate(misfit * 0 + 1, scale_factor=8),
+    )
+    whole, differences = load_checkpoint(checkpoint).generator.train(), []
+
+    def compared(networks: Networks, target: Batch, fill: Fill, *rest: object, **options: object) -> Phase:
+        answer = whole(target.image, target.mask).prediction
+        differences.append(((target.image - answer).abs() * target.mask).sum() / target.mask.sum())
+        return generator_phase(networks, target, fill, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(distil_module, "generator_phase", compared)
+    assert distil(configure(init=str(checkpoint), total_samples=4), blocks=2) == 0
+    assert min(differences) > 0.05
 
 
 def test_the_command_goes_on_where_it_stopped(
