@@ -21,10 +21,29 @@ import torch
 
 from model_core.checkpoint import CheckpointInfo, save_checkpoint
 from model_core.config import GeneratorConfig
+from model_core.devices import computes_bf16, computes_int8
 from model_core.fork_server import ForkedProcess
 from model_core.networks import Generator
 
 START_SECONDS = 120
+
+
+@pytest.fixture(scope="session")
+def require_native() -> Callable[[str], None]:
+    """Skip the test unless this CPU computes a precision natively; there is no way to make it."""
+
+    def require(precision: str) -> None:
+        native = {"int8": computes_int8, "bf16": computes_bf16}.get(precision)
+        if native and not native(torch.cpu.get_capabilities()):
+            pytest.skip(f"this CPU does not compute {precision} natively")
+
+    return require
+
+
+@pytest.fixture
+def int8(require_native: Callable[[str], None]) -> None:
+    """For tests of whole numbers of 8 bits."""
+    require_native("int8")
 
 
 @pytest.fixture(scope="session")

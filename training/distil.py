@@ -18,7 +18,7 @@ from training.loop import Step, fit
 from training.phases import Metrics, Networks, composite, generator_phase
 from training.schedule import learning_rate_factor
 from training.state import TrainingState
-from training.step import count_step, random_source, update
+from training.step import learn, random_source
 from training.view import draw_view
 
 # What there is to learn is exact, so that losses for what cannot be known would only stand in the way.
@@ -91,9 +91,7 @@ def build_step(config: TrainConfig, state: TrainingState, networks: Networks, wo
         view = draw_view(random_source(config, state.samples))
         fill = fill._replace(prediction=prediction)
         phase = generator_phase(networks, target, fill, config.losses, view, adversarial=False)
-        rate = learning_rate_factor(config, state.samples, done) * config.lr_generator
-        norm = update(state.generator_optimizer, phase.loss, rate, config, world)
-        count_step(state, config, world)
-        return phase.metrics | {"generator/gradient_norm": norm}
+        factor = learning_rate_factor(config, state.samples, done)
+        return learn(state, phase, factor, config, world)
 
     return step

@@ -7,7 +7,7 @@ from torch.optim import Adam
 from training.config import TrainConfig
 from training.data import Batch
 from training.distributed import World, average_gradients
-from training.phases import Metrics, Networks, composite, discriminator_phase, generator_phase
+from training.phases import Metrics, Networks, Phase, composite, discriminator_phase, generator_phase
 from training.schedule import is_adversarial, learning_rate_factor
 from training.state import TrainingState
 from training.view import draw_view
@@ -36,17 +36,21 @@ def train_step(
         )
         metrics |= phase.metrics | {"discriminator/gradient_norm": norm}
     phase = generator_phase(networks, batch, fill, config.losses, view, adversarial)
+    return metrics | learn(state, phase, factor, config, world)
+
+
+def learn(state: TrainingState, phase: Phase, factor: float, config: TrainConfig, world: World) -> Metrics:
+    """Update the generator by its phase, count the step, and have the average follow; returns the metrics.
+
+    Args:
+        factor: of the learning rate.
+    """
     norm = update(state.generator_optimizer, phase.loss, factor * config.lr_generator, config, world)
-    count_step(state, config, world)
-    return metrics | phase.metrics | {"generator/gradient_norm": norm}
-
-
-def count_step(state: TrainingState, config: TrainConfig, world: World) -> None:
-    """After an update of the generator: count it, and have the average follow."""
     new_samples = config.batch_size * world.size
     state.step += 1
     state.samples += new_samples
     state.generator_ema.update(state.generator, state.samples, new_samples)
+    return phase.metrics | {"generator/gradient_norm": norm}
 
 
 def update(optimizer: Adam, loss: Tensor, learning_rate: float, config: TrainConfig, world: World) -> Tensor:

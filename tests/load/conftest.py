@@ -8,11 +8,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageDraw
 
 from model_core.checkpoint import bundled_path
-from model_core.devices import computes_bf16, computes_int8
 
 PICTURES = Path(__file__).parent.parent / "pictures"
 Files = dict[str, bytes]
@@ -82,11 +80,9 @@ def checkpoint(model: str, tiny_checkpoint: Path) -> Path:
 
 
 @pytest.fixture(params=["int8", "bf16", "fp32"])
-def precision(request: pytest.FixtureRequest) -> str:
+def precision(request: pytest.FixtureRequest, require_native: Callable[[str], None]) -> str:
     """Each precision that this CPU computes natively."""
-    native = {"int8": computes_int8, "bf16": computes_bf16, "fp32": lambda _: True}
-    if not native[request.param](torch.cpu.get_capabilities()):
-        pytest.skip(f"this CPU does not compute {request.param} natively")
+    require_native(request.param)
     return str(request.param)
 
 

@@ -1,4 +1,5 @@
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import torch
 from PIL import Image, ImageCms
 
 from model_core.checkpoint import load_checkpoint
-from model_core.devices import computes_int8
 from model_core.errors import (
     DeviceError,
     InferenceError,
@@ -291,11 +291,13 @@ class TestFromCheckpoint:
         assert (inpainter.device_names, inpainter.precision_name) == ("cpu", "fp32")
 
     @pytest.mark.parametrize("precision", ["auto", "int8", "bf16", "fp32"])
-    def test_every_precision_fills(self, tiny_checkpoint: Path, precision: str):
+    def test_every_precision_fills(
+        self, tiny_checkpoint: Path, precision: str, require_native: Callable[[str], None]
+    ):
         """Each precision of the CPU fills the hole and keeps what is known."""
         image, hole = noise("RGB", 64, 80), square(64, 80)
-        if precision == "int8" and not computes_int8(torch.cpu.get_capabilities()):
-            pytest.skip("this CPU does not compute int8 natively")
+        if precision == "int8":
+            require_native(precision)
         inpainter = Inpainter.from_checkpoint(tiny_checkpoint, "cpu", precision)
         inpainter.warm_up()
 

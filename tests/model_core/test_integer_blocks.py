@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from model_core.devices import computes_int8
 from model_core.networks.blocks import ResidualBlock, Upsample
 from model_core.networks.integer_blocks import (
     SHARE_OF_PEAK,
@@ -18,9 +17,7 @@ from model_core.networks.integer_blocks import (
 from model_core.networks.integers import LARGEST
 from model_core.networks.peaks import Peak
 
-pytestmark = pytest.mark.skipif(
-    not computes_int8(torch.cpu.get_capabilities()), reason="this CPU does not multiply integers of 8 bits"
-)
+pytestmark = pytest.mark.usefixtures("int8")
 
 
 def test_grids_reach_up_to_a_share_of_the_peak() -> None:

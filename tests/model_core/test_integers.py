@@ -4,12 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model_core.devices import computes_int8
 from model_core.networks.integers import Grid, IntegerConv
 
-pytestmark = pytest.mark.skipif(
-    not computes_int8(torch.cpu.get_capabilities()), reason="this CPU does not multiply integers of 8 bits"
-)
+pytestmark = pytest.mark.usefixtures("int8")
 
 
 def numbers_of(channels: int, height: int, width: int, batch: int = 1) -> Tensor:

@@ -8,13 +8,10 @@ import torch
 
 from model_core import predictor as predictor_module
 from model_core.checkpoint import bundled_path, load_checkpoint
-from model_core.devices import computes_int8
 from model_core.networks import Generator, observed_peaks
 from model_core.predictor import Predictor
 
-pytestmark = pytest.mark.skipif(
-    not computes_int8(torch.cpu.get_capabilities()), reason="this CPU does not multiply integers of 8 bits"
-)
+pytestmark = pytest.mark.usefixtures("int8")
 CPU = torch.device("cpu")
 
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from model_core import worker as worker_module
-from model_core.devices import computes_int8
 from model_core.fork_server import ForkedProcess
 from model_core.networks import Generator
 from model_core.predictor import BoolArray, FloatArray, Predictor, PredictorState
@@ -42,18 +41,17 @@ def crops() -> Crops:
     return rgb, holes
 
 
-NATIVE_INT8 = pytest.mark.skipif(
-    not computes_int8(torch.cpu.get_capabilities()), reason="this CPU does not compute int8 natively"
-)
-
-
-@pytest.mark.parametrize(
-    "precision", [torch.float32, torch.bfloat16, pytest.param(torch.int8, marks=NATIVE_INT8)]
-)
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.int8])
 def test_a_worker_answers_what_its_predictor_would(
-    worker: Worker, tiny_generator: Generator, crops: Crops, precision: torch.dtype
+    worker: Worker,
+    tiny_generator: Generator,
+    crops: Crops,
+    precision: torch.dtype,
+    require_native: Callable[[str], None],
 ):
     """To the bit, in the holes; elsewhere 0."""
+    if precision is torch.int8:
+        require_native("int8")
     predictor = Predictor(tiny_generator, CPU, precision)
     fills = worker.predict(predictor, *crops, threads=torch.get_num_threads())
     for fill, expected, hole in zip(fills, predictor.predict(*crops), crops[1], strict=True):
