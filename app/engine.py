@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -93,6 +93,7 @@ class Engine:
         )
         self._max_concurrency = settings.max_concurrency
         self._executor = ThreadPoolExecutor(settings.max_concurrency, thread_name_prefix="fill")
+        self._mask_reader = ThreadPoolExecutor(settings.max_concurrency, thread_name_prefix="mask")
         turns = self._turns(settings) if inpainter.device_names == "cpu" else None
         self._batcher = Batcher(len(inpainter.predictors), settings.max_batch_size, turns, fork)
         self._admitted = 0
@@ -165,6 +166,7 @@ class Engine:
     def close(self) -> None:
         """Finish what is in work and stop the worker threads."""
         self._executor.shutdown()
+        self._mask_reader.shutdown()
         self._batcher.close()
 
     def _turns(self, settings: Settings) -> Turns:
@@ -212,16 +214,23 @@ class Engine:
         return FilledPicture(data, media_type, timings, _model_name(inpainter), pixels, batched.batch_size)
 
     def _read(self, request: FillRequest) -> tuple[Image.Image, masks.Hole]:
+        if request.mask is None:
+            image = masks.with_alpha(self._read_image(request))
+            return image, masks.grow(masks.hole_from_alpha(image), request.grow_pixels)
+        # Beside the image, for which a lone request has a core.
+        reading = self._mask_reader.submit(images.decode, request.mask, "mask", self._limits)
+        try:
+            image = self._read_image(request)
+        finally:
+            wait([reading])
+        hole = masks.hole_of(reading.result(), request.mask_polarity)
+        require_same_size(image, hole)
+        return image, masks.grow(hole, request.grow_pixels)
+
+    def _read_image(self, request: FillRequest) -> Image.Image:
         image = images.decode(request.image, "image", self._limits)
         images.require_size(image, request.size)
-        if request.mask is None:
-            image = masks.with_alpha(image)
-            hole = masks.hole_from_alpha(image)
-        else:
-            mask = images.decode(request.mask, "mask", self._limits)
-            hole = masks.hole_of(mask, request.mask_polarity)
-            require_same_size(image, hole)
-        return image, masks.grow(hole, request.grow_pixels)
+        return image
 
 
 class _BatchedPredict:

@@ -17,7 +17,8 @@ from app.records import note_fill
 router = APIRouter()
 
 
-def get_engine(request: Request) -> Engine:
+# Coroutines, all of them: FastAPI runs a plain function in a thread, which takes longer than what they do.
+async def get_engine(request: Request) -> Engine:
     """The engine that lifespan made, unless the request came after the service began to stop."""
     engine = getattr(request.state, "engine", None)
     if engine is None:
@@ -27,17 +28,17 @@ def get_engine(request: Request) -> Engine:
     return cast(Engine, engine)
 
 
-def get_lifecycle(request: Request) -> Lifecycle:
+async def get_lifecycle(request: Request) -> Lifecycle:
     """Where this application stands between its start and its end."""
     return cast(Lifecycle, request.app.state.lifecycle)
 
 
-def get_metrics(request: Request) -> Metrics:
+async def get_metrics(request: Request) -> Metrics:
     """The metrics of this application."""
     return cast(Metrics, request.app.state.metrics)
 
 
-def require_form(request: Request) -> None:
+async def require_form(request: Request) -> None:
     """Tell apart a body of another kind from a form that lacks fields."""
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if media_type not in ("", "multipart/form-data", "application/x-www-form-urlencoded"):
@@ -59,7 +60,7 @@ class FillOptions(NamedTuple):
     quality: int
 
 
-def read_options(
+async def read_options(
     mask_polarity: Annotated[
         Literal["white", "black"], Form(description="The colour in the mask that marks what to fill.")
     ] = "white",
@@ -78,7 +79,7 @@ def read_options(
 FillOptionsDep = Annotated[FillOptions, Depends(read_options)]
 
 
-def read_form(
+async def read_form(
     image: Annotated[
         UploadFile, File(description=f"The picture to fill: {', '.join(images.ACCEPTED_FORMATS)}.")
     ],

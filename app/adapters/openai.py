@@ -56,7 +56,7 @@ class Models(BaseModel):
     data: list[Model] = Field(description="Always one model: the loaded checkpoint.")
 
 
-def read_image(
+async def read_image(
     image: Annotated[
         list[UploadFile],
         File(default_factory=list, description="The picture to fill; under this name or as image[]."),
@@ -74,7 +74,7 @@ def read_image(
     return files[0]
 
 
-def read_size(
+async def read_size(
     size: Annotated[
         str,
         Form(
@@ -90,7 +90,7 @@ def read_size(
     return int(width), int(height)
 
 
-def read_form(
+async def read_form(
     image: Annotated[UploadFile, Depends(read_image)],
     size: Annotated[tuple[int, int] | None, Depends(read_size)],
     mask: Annotated[
