@@ -37,11 +37,11 @@ ARG PIP_NO_INDEX=""
 RUN pip install ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} -c constraints.txt '.[training]'
 
 FROM base AS runtime
-# Nothing is installed any more, so pip goes. A volume that is first mounted at /checkpoints takes over that
-# folder's owner.
+# Nothing is installed any more, so pip goes. A volume that is first mounted at /checkpoints or /var/cache/inpaint
+# takes over that folder's owner and what is in it.
 RUN rm -rf /usr/local/lib/python3*/site-packages/pip* /usr/local/bin/pip* \
  && useradd --uid 10001 --user-group --home-dir /tmp --no-create-home --shell /usr/sbin/nologin inpaint \
- && install -d -o inpaint -g inpaint /checkpoints
+ && install -d -o inpaint -g inpaint /checkpoints /var/cache/inpaint
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 HOME=/tmp
 WORKDIR /tmp
 USER 10001:10001
@@ -57,7 +57,9 @@ LABEL org.opencontainers.image.title="Inpainting server" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/venv /opt/venv
-ENV INPAINT_HOST=0.0.0.0 INPAINT_PORT=8000
+ENV INPAINT_HOST=0.0.0.0 INPAINT_PORT=8000 NUMBA_CACHE_DIR=/var/cache/inpaint
+# For the processor that the image is built on; on another, the first start compiles anew.
+RUN ["python", "-m", "model_core"]
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \

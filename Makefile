@@ -47,9 +47,11 @@ $(BIN)/python:
 $(VENV)/service.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing the service into $(VENV). PyTorch is large: the first time takes minutes."
 	$(INSTALL) --editable .
+	$(BIN)/python -m model_core
 	@touch $@
 
 $(VENV)/development.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing service, training and tests into $(VENV). PyTorch is large: the first time takes minutes."
 	$(INSTALL) --editable '.[training,dev]'
+	$(BIN)/python -m model_core
 	@touch $@ $(VENV)/service.stamp

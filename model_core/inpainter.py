@@ -161,11 +161,11 @@ class Inpainter:
         core = region.core.inside(region.crop)
         if size == region.crop.size:
             where = hole[core.slices]
-            colours = self._checked(fill.colours[core.slices][where], size)
+            colours = self._checked(pictures.colours_at(fill.colours[core.slices], where), size)
             pictures.put_colours(pixels[core.slices], where, colours, codec)
         else:
             small = rgb.copy()
-            small[small_hole] = self._checked(fill.colours[small_hole], size)
+            small[small_hole] = self._checked(pictures.colours_at(fill.colours, small_hole), size)
             residuals = Residuals(pixels, hole, codec, small, small_hole, fill.source)
             for band in geometry.bands(core, BAND_ROWS):
                 where = hole[band.slices]

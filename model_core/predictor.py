@@ -93,11 +93,12 @@ class Predictor:
         images = np.stack([geometry.pad_to_multiple(picture, self._multiple) for picture in rgb])
         masks = np.stack([geometry.pad_to_multiple(hole, self._multiple) for hole in holes])
         # Inputs stay float32, since half precision has fewer steps than 8 bits of colour. [0, 1] -> [-1, 1]
-        image = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device).mul(2).sub(1)
+        image = torch.from_numpy(images).mul_(2).sub_(1).permute(0, 3, 1, 2).to(self.device)
         mask = torch.from_numpy(masks)[:, None].to(self.device, torch.float32)
         with torch.inference_mode():
             fill = self._generator(image, mask)
-        # [-1, 1] -> [0, 1]
-        colours = fill.prediction.float().add(1).div(2)[..., :height, :width].permute(0, 2, 3, 1).cpu()
-        sources = fill.source[..., :height, :width].to(torch.int32).cpu().numpy()
+            # [-1, 1] -> [0, 1]
+            colours = fill.prediction.float().cpu().add_(1).div_(2)
+        colours = colours[..., :height, :width].permute(0, 2, 3, 1)
+        sources = fill.source[..., :height, :width].cpu().numpy()
         return [FilledCrop(*parts) for parts in zip(colours.numpy(), sources, strict=True)]

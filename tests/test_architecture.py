@@ -34,6 +34,7 @@ ORDER = [
     "predictor",
     "worker",
     "inpainter",
+    "__main__",
 ]
 INDEPENDENT = {"allocator", "fork_server", "devices", "pictures", "geometry"}
 

@@ -3,11 +3,14 @@
 import itertools
 from typing import NamedTuple, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model_core.config import GeneratorConfig
 from model_core.networks.coarse import CoarseNetwork
+from model_core.networks.compiled import compiled
 from model_core.networks.masks import spread
 from model_core.networks.matching import Match, blend_seams, match
 from model_core.networks.peaks import Peaks, peaks_within
@@ -42,7 +45,7 @@ class Fill(NamedTuple):
             it is the image.
         coarse: (B, 3, H/8, W/8) float in [-1, 1], the early guess that steered the copying.
         copied: (B, 3, H, W) float32, meant for [-1, 1], the picture with its hole filled by copying alone.
-        source: (B, 2, H, W) int64, row and column of the pixel that each hole pixel was copied from, before
+        source: (B, 2, H, W) int32, row and column of the pixel that each hole pixel was copied from, before
             the refinement; see `matching.Match`.
     """
 
@@ -84,21 +87,23 @@ class Generator(nn.Module):
                 hole are ignored.
             mask: (B, 1, H, W) float in {0, 1}, 1 = hole.
         """
-        dtype = self.refinement.to_image.weight.dtype
-        # Matching compares small differences: it stays in float32, whatever the networks run in. Its small
-        # filters are fastest with each channel in one piece.
-        image, mask = image.float().contiguous(), mask.float().contiguous()
+        weight = self.refinement.to_image.weight
+        # Only the networks run on their device and in their precision. What lies between them compares small
+        # differences, in float32, and is done fastest in compiled loops.
+        image, mask = (part.cpu().float().contiguous() for part in (image, mask))
         levels = known_pyramid(image, 1 - mask)
         smooth = push_pull(levels)
         average, share = levels[2]
-        coarse = self.networks.coarse(average.to(dtype), smooth[2].to(dtype), share.to(dtype))
-        with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
-            found = match(levels, smooth[0], coarse.image.float(), self.config)
+        coarse = self.networks.coarse(*(part.to(weight) for part in (average, smooth[2], share)))
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            found = match(levels, smooth[0], coarse.image.detach().float().cpu(), self.config)
         prediction = self._paint(found, smooth[0], mask, coarse.features)
         share = _copied_share(levels[3], found.misfit)
         if share.any():
-            prediction = torch.lerp(prediction, blend_seams(found, levels, share, self.config), share)
-        return Fill(prediction, coarse.image, found.fitted, found.source)
+            blended = blend_seams(found, levels, share, self.config)
+            prediction = torch.lerp(prediction, *(part.to(prediction) for part in (blended, share)))
+        filled = (part.to(weight.device) for part in (found.fitted, found.source))
+        return Fill(prediction.to(weight.device), coarse.image, *filled)
 
     def quantize(self, peaks: Peaks) -> None:
         """From now on, but in training, let the networks compute in whole numbers of 8 bits.
@@ -134,23 +139,30 @@ class Generator(nn.Module):
         return self if self.training else self._quantized or self
 
     def _paint(self, found: Match, smooth: Tensor, mask: Tensor, features: Tensor) -> Tensor:
-        """(B, 3, H, W): what the refinement paints, in training everywhere, otherwise in a window around each
-        hole, and the image beyond it.
+        """(B, 3, H, W): what the refinement paints, in training everywhere, otherwise on the CPU, in a window
+        around each hole, and the image beyond it.
         """
         inputs = (found.fitted, smooth, mask, found.distance)
         if self.training:
-            painted: Tensor = self.refinement(*inputs, features)
+            painted: Tensor = self.refinement(*(part.to(features.device) for part in inputs), features)
             return painted
         painted = found.fitted.clone()
         # Each has a window of its own, whatever else is in the batch; those of one size are painted together.
         windows = [window_around(one[None], PAINTED_REACH, PAINTED_MULTIPLE) for one in mask]
         for size in {window.size for window in windows}:
             places = [place for place, window in enumerate(windows) if window.size == size]
-            shown = [torch.stack([windows[place].of(part[place]) for place in places]) for part in inputs]
-            shown.append(torch.stack([windows[place].of(features[place], 8) for place in places]))
-            for place, answer in zip(places, self.networks.refinement(*shown), strict=True):
+            shown = [_stacked([windows[place].of(part[place]) for place in places]) for part in inputs]
+            context = _stacked([windows[place].of(features[place], 8) for place in places])
+            shown.append(context.contiguous(memory_format=torch.channels_last))
+            answers = self.networks.refinement(*(part.to(features.device) for part in shown))
+            for place, answer in zip(places, answers, strict=True):
                 windows[place].of(painted[place]).copy_(answer)
         return painted
+
+
+def _stacked(windows: list[Tensor]) -> Tensor:
+    # A lone one need not be copied.
+    return torch.stack(windows) if len(windows) > 1 else windows[0][None]
 
 
 def _copied_share(eighth: Level, misfit: Tensor) -> Tensor:
@@ -172,11 +184,33 @@ def _depth(share: Tensor) -> Tensor:
     """How far each pixel is from what is known, up to the last depth that counts, in pixels of full scale.
 
     Args:
-        share: (B, 1, H/8, W/8), how much of each area is known.
+        share: (B, 1, h, w) at 1/8 scale, how much of each area is known.
     """
-    known = (share > 0).float()
-    depth = torch.zeros_like(known)
-    for _ in range(PAINTED_DEPTH[1] // 8):
-        depth += 8 * (1 - known)
-        known = spread(known, 1)
+    depth = torch.where(share > 0, 0.0, float(PAINTED_DEPTH[1]))
+    for one in depth[:, 0]:
+        _approach(one.numpy(), np.float32(8))
     return depth
+
+
+@compiled
+def _approach(depth: NDArray[np.float32], step: np.float32) -> None:
+    """Bring each pixel of (h, w) to at most `step` more than any of the eight around it, from 0 on outwards.
+
+    The chessboard distance in two passes (Rosenfeld and Pfaltz, "Sequential Operations in Digital Picture
+    Processing", 1966).
+    """
+    height, width = depth.shape
+    for row in range(height):
+        for column in range(width):
+            for before in range(max(column - 1, 0), min(column + 2, width)):
+                if row > 0:
+                    depth[row, column] = min(depth[row, column], depth[row - 1, before] + step)
+            if column > 0:
+                depth[row, column] = min(depth[row, column], depth[row, column - 1] + step)
+    for row in range(height - 1, -1, -1):
+        for column in range(width - 1, -1, -1):
+            for before in range(max(column - 1, 0), min(column + 2, width)):
+                if row < height - 1:
+                    depth[row, column] = min(depth[row, column], depth[row + 1, before] + step)
+            if column < width - 1:
+                depth[row, column] = min(depth[row, column], depth[row, column + 1] + step)

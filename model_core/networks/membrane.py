@@ -1,11 +1,16 @@
 """Fitting copied pixels to the colours around the hole. Masks: 1 = hole to fill; `known` is the opposite."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from model_core.networks.masks import spread
+from model_core.networks.compiled import compiled
 from model_core.networks.pyramid import doubled, halved, known_pyramid, push_pull
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int32]
 
 # How far beyond the hole's border the surroundings of a pixel and of its source are compared.
 REACH = 1
@@ -21,42 +26,51 @@ def membrane(image: Tensor, known: Tensor, field: Tensor) -> Tensor:
     Args:
         image: (1, 3, H, W) float32; H and W even.
         known: (1, 1, H, W) float32 in {0, 1}.
-        field: (2, H*W) int64, row and column of each pixel's source.
+        field: (2, H*W) int32, row and column of each pixel's source.
 
     Returns:
         (1, 3, H, W) float32; outside the hole without meaning.
     """
     size = (image.shape[-2], image.shape[-1])
-    border = ((1 - known) * spread(known, REACH)).flatten().nonzero()[:, 0]
-    sums = image.new_zeros(4, size[0] * size[1])
-    sums[:, border] = _differences(image[0].flatten(1), known.flatten(), border, field[:, border], size)
+    sums = torch.zeros(1, 4, *size)
+    grid = field.view(2, *size)
+    _sum_differences(*(part.numpy() for part in (image[0], known[0, 0], grid, sums[0])))
     # The correction is smooth: half of the scale is enough.
-    cells = halved(sums.view(1, 4, *size))
+    cells = halved(sums)
     compared = (cells[:, 3:] > 0).float()
     smooth = push_pull(known_pyramid(cells[:, :3] / cells[:, 3:].clamp_min(1e-12), compared))[0]
     smooth = F.avg_pool2d(F.pad(smooth, (2, 2, 2, 2), mode="replicate"), 5, 1)
     return doubled(smooth)
 
 
-def _differences(
-    image: Tensor, known: Tensor, pixels: Tensor, source: Tensor, size: tuple[int, int]
-) -> Tensor:
-    """(4, N): the sum of differences over the neighbours that are known on both sides, and their number.
+@compiled
+def _sum_differences(image: FloatArray, known: FloatArray, field: IntArray, sums: FloatArray) -> None:
+    """For each pixel of the hole, over the neighbours that are known here and beside its source, sum how much
+    more there is here.
 
     Args:
-        image: (3, H*W).
-        known: (H*W,).
-        pixels: (N,) int64.
-        source: (2, N) int64, rows and columns.
+        image: (3, h, w).
+        known: (h, w), 1 = known, else 0.
+        field: (2, h, w), row and column of each pixel's source.
+        sums: (4, h, w) of zeros, to which the sums and the number of neighbours are written.
     """
-    height, width = size
-    step = torch.arange(-REACH, REACH + 1, device=image.device)
-    down, right = (steps.reshape(-1, 1) for steps in torch.meshgrid(step, step, indexing="ij"))
-
-    def neighbours(row: Tensor, column: Tensor) -> Tensor:
-        return (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1)
-
-    here, there = neighbours(pixels // width, pixels % width), neighbours(source[0], source[1])
-    weight = known[here] * known[there]
-    difference = (image[:, here] - image[:, there]) * weight
-    return torch.cat([difference.sum(1), weight.sum(0, keepdim=True)])
+    height, width = known.shape
+    for row in range(height):
+        for column in range(width):
+            if known[row, column] > 0:
+                continue
+            source_row, source_column = field[0, row, column], field[1, row, column]
+            for down in range(-REACH, REACH + 1):
+                for right in range(-REACH, REACH + 1):
+                    here = min(max(row + down, 0), height - 1), min(max(column + right, 0), width - 1)
+                    if known[here] == 0:
+                        continue
+                    there = (
+                        min(max(source_row + down, 0), height - 1),
+                        min(max(source_column + right, 0), width - 1),
+                    )
+                    if known[there] == 0:
+                        continue
+                    for colour in range(3):
+                        sums[colour, row, column] += image[colour][here] - image[colour][there]
+                    sums[3, row, column] += np.float32(1)

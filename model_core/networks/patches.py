@@ -5,24 +5,28 @@
 """
 
 import functools
-from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from model_core.networks.distances import all_windows, block_distances, patch_distances
+from model_core.networks import nearby, votes
+from model_core.networks.compiled import compiled
+from model_core.networks.distances import all_windows, patch_distances
 from model_core.networks.masks import spread
 from model_core.networks.pieces import sources_of_pieces
-from model_core.networks.pyramid import Level, halved
+from model_core.networks.pyramid import Level
 from model_core.networks.ramp import ramp
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int32]
 
 # A reduced pixel counts as known when at least this share of its area is.
 KNOWN_SHARE = 0.5
-# How far a patch reaches that votes.
+# How far a patch reaches that votes; `votes` reckons with it.
 VOTE_REACH = 1
-# Blocks of pixels are compared in chunks that fit the processor's cache.
-CHUNK = 1024
 # The mean squared difference that a source one side of the picture away is charged with. Rows cost more than
 # columns, since photographs change from the sky to the ground more than from left to right.
 ROW_COST = 0.2
@@ -46,8 +50,6 @@ SALIENCE_REACH = 2
 # first of these mean distances of the best sources it costs fully, from the second on nothing: where little
 # fits, the second best is worse than a repetition.
 CALM_DISTANCE = (0.03, 0.05)
-# A block, and the blocks above, below, left and right of it, in pixels.
-BLOCKS = ((0, 0), (-2, 0), (2, 0), (0, -2), (0, 2))
 # The mean squared difference of a rounding to 8 bits and back, which is nothing to go by.
 ROUNDING = 1e-4
 # How far around a pixel the misfit of what was copied is averaged, in pixels of 1/8 scale.
@@ -97,8 +99,7 @@ class PatchLevel:
 
     def identity(self) -> Tensor:
         """The field in which every pixel is its own source."""
-        pixels = torch.arange(self.size[0] * self.size[1], device=self.image.device)
-        return self._field(pixels)
+        return self._field(torch.arange(self.size[0] * self.size[1])).to(torch.int32)
 
     def _field(self, source: Tensor) -> Tensor:
         return torch.stack([source // self.size[1], source % self.size[1]])
@@ -133,11 +134,13 @@ class PatchLevel:
         if shows_means:
             known = self._patches(self.known.expand_as(self.image), targets)
             means = self._means(MEAN_REACH, guess)
-            distance = patch_distances(target, self._patches(guess, sources), known)
-            distance += patch_distances(target, self._patches(means, sources), 1 - known)
+            # What is known of a target's patch is compared with pixels, what is guessed with means.
+            both = torch.cat([self._patches(picture, sources) for picture in (guess, means)], 1)
+            weight = torch.cat([known, 1 - known], 1)
+            distance = 2 * patch_distances(torch.cat([target, target], 1), both, weight)
         else:
             distance = patch_distances(target, self._patches(guess, sources))
-        distance += self._displacement_cost(targets, sources)
+        _add_displacement_cost(distance.numpy(), targets.numpy(), sources.numpy(), self.size)
         if in_pieces:
             best = distance.amin(1) + target.square().mean(1)
             salience = self.salience * (1 - ramp(best.mean(), CALM_DISTANCE))
@@ -146,7 +149,7 @@ class PatchLevel:
         else:
             chosen = sources[distance.argmin(1)]
         field = field.clone()
-        field[:, targets] = self._field(chosen)
+        field[:, targets] = self._field(chosen).to(field.dtype)
         return field
 
     def _means(self, reach: int, otherwise: Tensor) -> Tensor:
@@ -155,21 +158,6 @@ class PatchLevel:
         total = F.avg_pool2d(F.pad(known, (reach,) * 4), 2 * reach + 1, 1)
         mean, share = total[:, :-1], total[:, -1:]
         return torch.where(share > 0, mean / share.clamp_min(1e-12), otherwise)
-
-    def _displacement_cost(self, targets: Tensor, sources: Tensor) -> Tensor:
-        """(N, M): what it costs N pixels to be copied from M others."""
-        side = max(self.size)
-        # float32 has half as many bytes as integers.
-        row, column = self._field(targets).float()
-        source_row, source_column = self._field(sources).float()
-        rows, columns = (row[:, None] - source_row).abs(), (column[:, None] - source_column).abs()
-        inwards = ~self._at_edge(row, column)[:, None] & self._at_edge(source_row, source_column)
-        cost: Tensor = rows * (ROW_COST / side) + columns * (COLUMN_COST / side) + EDGE_COST * inwards
-        return cost
-
-    def _at_edge(self, row: Tensor, column: Tensor) -> Tensor:
-        height, width = self.size
-        return (row == 0) | (row == height - 1) | (column == 0) | (column == width - 1)
 
     def _patches(self, image: Tensor, pixels: Tensor) -> Tensor:
         """(N, patch_size^2 * C): the patches of a (1, C, h, w) picture around N pixels."""
@@ -181,71 +169,55 @@ class PatchLevel:
 
         The field must have been enlarged by two just now: the pixels of a block share their offset.
         """
-        height, width = self.size
-        windows, patches = (
-            all_windows(picture, self.patch_size + 1, self.patch_size // 2) for picture in (self.image, guess)
+        taken = field.clone()
+        nearby.propagation(self.patch_size)(
+            self._lines,
+            self._lines_of(guess),
+            self.matched[0, 0].numpy(),
+            self._grid(field),
+            self._penalty_grid,
+            PROPAGATION_GAIN,
+            ROUNDING,
+            self._grid(taken),
         )
-        taken, beside = field.clone(), torch.tensor(BLOCKS, device=field.device).t()[..., None]
-        down, right = _inside_blocks(field.device)
-        for row, column in self._blocks():
-            above, before = (row + beside[0]).clamp(0, height - 2), (column + beside[1]).clamp(0, width - 2)
-            source = field[:, above * width + before]  # (2, 5, N)
-            rows = (source[0] + row - above).clamp(0, height - 2)
-            columns = (source[1] + column - before).clamp(0, width - 2)
-            distance = (windows[rows, columns] - patches[row, column]).square_().flatten(2).mean(2)
-            distance += self._block_penalty[rows * width + columns] + ROUNDING
-            distance[0] *= PROPAGATION_GAIN
-            best = distance.min(0, keepdim=True).indices
-            target = (row + down) * width + column + right
-            taken[0, target] = rows.gather(0, best) + down
-            taken[1, target] = columns.gather(0, best) + right
         return taken
-
-    @functools.cached_property
-    def _block_penalty(self) -> Tensor:
-        """(h*w,): the worst penalty of the block that begins at each pixel."""
-        return F.max_pool2d(F.pad(self.penalty.view(1, 1, *self.size), (0, 1, 0, 1)), 2, 1).flatten()
-
-    def _blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """(N,) row and column of the first pixels of blocks of 2x2 that hold targets, `CHUNK` at a time."""
-        width = self.size[1] // 2
-        for chunk in torch.split(halved(self.matched).flatten().nonzero()[:, 0], CHUNK):
-            yield 2 * (chunk // width), 2 * (chunk % width)
 
     def search_nearby(self, guess: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
         """Give each target the best of the 3x3 patches around its source; returns the field and distances.
 
-        The 2x2 pixels of a block must share their offset: hence the windows that their patches are compared
-        in.
+        The 2x2 pixels of a block must share their offset.
         """
-        field = field.clone()
-        distances = guess.new_zeros(self.size[0] * self.size[1])
-        side, width = self.patch_size, self.size[1]
-        windows, patches = (
-            all_windows(self.image, side + 3, side // 2 + 1),
-            all_windows(guess, side + 1, side // 2),
+        found, distances = field.clone(), torch.zeros(1, 1, *self.size)
+        nearby.search(self.patch_size)(
+            self._lines,
+            self._lines_of(guess),
+            self.matched[0, 0].numpy(),
+            self._grid(field),
+            self._penalty_grid,
+            STEP_GAIN,
+            ROUNDING,
+            self._grid(found),
+            distances[0, 0].numpy(),
         )
-        preference = guess.new_ones(9, 1, 1, 1)
-        preference[4] = STEP_GAIN
-        down, right = _inside_blocks(guess.device)
-        for row, column in self._blocks():
-            source = field[:, row * width + column]
-            window, patch = windows[source[0], source[1]], patches[row, column]
-            target = (row + down) * width + column + right  # (2, 2, N), as what follows
-            candidates = self._neighbours(source[0] + down, source[1] + right)
-            distance = block_distances(window, patch, side) + self.penalty[candidates]
-            # Several times faster than argmin.
-            best = ((distance + ROUNDING) * preference).min(0, keepdim=True).indices
-            distances[target] = distance.gather(0, best)[0]
-            field[:, target] = self._field(candidates.gather(0, best)[0])
-        return field, distances.clamp(max=4).view(1, 1, *self.size)
+        return found, distances.clamp(max=4)
 
-    def _neighbours(self, row: Tensor, column: Tensor) -> Tensor:
-        """(9, ...): pixels (...) and those around them, in reading order; at the edges, the nearest ones."""
-        step = torch.arange(-1, 2, device=row.device).view(3, *[1] * row.dim())
-        rows = (row + step).clamp(0, self.size[0] - 1)
-        columns = (column + step).clamp(0, self.size[1] - 1)
-        return (rows[:, None] * self.size[1] + columns).flatten(0, 1)
+    @functools.cached_property
+    def _lines(self) -> FloatArray:
+        return self._lines_of(self.image)
+
+    def _lines_of(self, image: Tensor) -> FloatArray:
+        """The colours of a picture as `nearby` wants them."""
+        reach = self.patch_size // 2 + 1
+        return bordered(image[0, :3].permute(1, 2, 0), reach).flatten(1).numpy()
+
+    @property
+    def _penalty_grid(self) -> FloatArray:
+        grid: FloatArray = self.penalty.view(self.size).numpy()
+        return grid
+
+    def _grid(self, field: Tensor) -> IntArray:
+        grid: IntArray = field.view(2, *self.size).numpy()
+        return grid
 
     def mean_around(self, distance: Tensor) -> Tensor:
         """(1, 1, h, w): the mean of the distances of what was matched around each pixel, 0 if nothing was."""
@@ -258,47 +230,46 @@ class PatchLevel:
 
     def vote(self, guess: Tensor, field: Tensor) -> Tensor:
         """Recolour the hole: each pixel becomes the mean of what the patches over it would copy there."""
-        # With a border around, a pixel and its source are given by one number each, whatever the neighbour.
-        width = self.size[1] + 2 * VOTE_REACH
-        row, column = self._field(self.hole.flatten().nonzero()[:, 0])
-        here = ((row + VOTE_REACH) * width + column + VOTE_REACH)[:, None]
-        step = torch.arange(-VOTE_REACH, VOTE_REACH + 1, device=field.device)
-        around = here + (step[:, None] * width + step).flatten()
-        sources = here + self._shifts(field).index_select(0, around.flatten()).view_as(around)
-        total = F.embedding_bag(sources, self._known_rows, mode="sum")
-        colour, weight = total[:, :-1].t(), total[:, -1]
-        voted = guess[0].clone()
-        voted[:, row, column] = torch.where(weight > 0, colour / weight.clamp_min(1), voted[:, row, column])
-        return voted[None]
-
-    def _shifts(self, field: Tensor) -> Tensor:
-        """((h + 2) * (w + 2),): from each matched pixel to its source, with a border around."""
-        targets = self.matched.flatten().nonzero()[:, 0]
-        row, column = self._field(targets)
-        source_row, source_column = field[:, targets]
-        width = self.size[1] + 2 * VOTE_REACH
-        shift = torch.zeros(self.size, dtype=torch.int64, device=field.device)
-        shift[row, column] = (source_row - row) * width + source_column - column
-        return _bordered(shift[..., None], VOTE_REACH)[:, 0]
-
-    @functools.cached_property
-    def _known_rows(self) -> Tensor:
-        """((h + 2) * (w + 2), C + 1): known colours, and what is known, with a border around."""
-        image, known = (picture[0].permute(1, 2, 0) for picture in (self.image, self.known))
-        return _bordered(torch.cat([image * known, known], 2), VOTE_REACH)
+        known, grid = self.known[0, 0].numpy(), self._grid(field)
+        # Three channels at a time.
+        parts = []
+        for start in range(0, guess.shape[1], 3):
+            image, voted = (_three_channels(picture[0], start) for picture in (self.image, guess))
+            votes.vote(image.numpy(), known, grid, voted.numpy())
+            parts.append(voted)
+        return torch.cat(parts)[None, : guess.shape[1]]
 
 
-def _bordered(grid: Tensor, width: int) -> Tensor:
-    """(H, W, C) -> ((H + 2 width) * (W + 2 width), C): a border around, with the nearest values."""
+@compiled
+def _add_displacement_cost(
+    distance: FloatArray, targets: NDArray[np.int64], sources: NDArray[np.int64], size: tuple[int, int]
+) -> None:
+    """Add to (N, M) what it costs N pixels to be copied from M others."""
+    height, width = size
+    row_cost, column_cost = np.float32(ROW_COST / max(size)), np.float32(COLUMN_COST / max(size))
+    rows, columns = (sources // width).astype(np.float32), (sources % width).astype(np.float32)
+    inside_rows = (rows > 0) & (rows < height - 1)
+    edge = np.float32(EDGE_COST) * ~(inside_rows & (columns > 0) & (columns < width - 1))
+    for target in range(len(targets)):
+        row, column = targets[target] // width, targets[target] % width
+        inwards = np.float32(0 < row < height - 1 and 0 < column < width - 1)
+        to, here, there = distance[target], np.float32(row), np.float32(column)
+        for source in range(len(rows)):
+            moved = row_cost * abs(rows[source] - here) + column_cost * abs(columns[source] - there)
+            to[source] += moved + inwards * edge[source]
+
+
+def _three_channels(image: Tensor, first: int) -> Tensor:
+    """A copy of three channels of a (C, h, w) picture, of zeros where there are none."""
+    channels = image[first : first + 3]
+    return F.pad(channels, (0, 0, 0, 0, 0, 3 - len(channels))).contiguous()
+
+
+def bordered(grid: Tensor, width: int) -> Tensor:
+    """(H, W, C) -> (H + 2 width, W + 2 width, C): a border around, with the nearest values."""
     height, across, channels = grid.shape
     wide = grid.new_empty(height + 2 * width, across + 2 * width, channels)
     wide[width:-width, width:-width] = grid
     for lines in (wide[width:-width].transpose(0, 1), wide):
         lines[:width], lines[-width:] = lines[width], lines[-width - 1]
-    return wide.flatten(0, 1)
-
-
-def _inside_blocks(device: torch.device) -> tuple[Tensor, Tensor]:
-    """(2, 1, 1) rows and (1, 2, 1) columns of the pixels of a block of 2x2."""
-    down = torch.arange(2, device=device)[:, None, None]
-    return down, down.transpose(0, 1)
+    return wide

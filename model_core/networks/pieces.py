@@ -9,11 +9,15 @@ apart still show the same things: what stands out costs more the second time.
 Offsets are (2, K) int64, rows and columns; pixels (N,) int64 numbers in reading order.
 """
 
-import heapq
-
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from model_core.networks.compiled import compiled
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
 
 # What one more offset must save in all, in mean squared differences of a pixel's patch. The trade-off between
 # repetition (too low) and pieces that do not fit (too high).
@@ -47,47 +51,61 @@ def sources_of_pieces(
         (N,) pixels, each one of `sources`.
     """
     size = (image.shape[-2], image.shape[-1])
-    offsets = _best_offsets(targets, sources[distance.argmin(1)], size)
-    pixels, inside = _shifted(targets, offsets, size)
-    cost = _costs(distance, sources, pixels, inside, size)
-    few, repetition = _few(cost, pixels, (REPETITION_COST * salience).clamp(max=REPETITION_LIMIT))
-    cost = cost[:, few]
+    best = sources[distance.argmin(1)].numpy()
+    pixels, allowed = targets.numpy(), sources.numpy()
+    offsets = _best_offsets(pixels, best, size)
+    cost, copied = _costs(distance.numpy(), pixels, allowed, offsets, size)
+    price = np.minimum(REPETITION_COST * salience.numpy(), np.float32(REPETITION_LIMIT))
+    chosen, repetition = _few(cost, copied, price)
+    cost, copied = cost[chosen], copied[chosen]
     # No seam is worth a source that there is not.
-    cost = cost.masked_fill(cost > distance.amax(1, keepdim=True), torch.inf)
-    return _place_seams(cost + repetition, pixels[:, few], targets, image)
+    cost[cost > distance.amax(1).numpy()] = np.inf
+    placed = _place_seams(cost + repetition, copied, pixels, image[0].flatten(1).numpy(), size)
+    return torch.from_numpy(placed)
 
 
-def _best_offsets(targets: Tensor, best: Tensor, size: tuple[int, int]) -> Tensor:
-    """Those that are best for any target."""
+def _best_offsets(targets: IntArray, best: IntArray, size: tuple[int, int]) -> IntArray:
+    """(2, K): those that are best for any target."""
     width = size[1]
     # One number for both, whatever their signs.
     span = 2 * width + 1
-    code = torch.unique((best // width - targets // width) * span + best % width - targets % width + width)
-    row = code.div(span, rounding_mode="floor")
-    return torch.stack([row, code - row * span - width])
+    code = np.unique((best // width - targets // width) * span + best % width - targets % width + width)
+    return np.stack([code // span, code % span - width])
 
 
+@compiled
 def _costs(
-    distance: Tensor, sources: Tensor, pixels: Tensor, inside: Tensor, size: tuple[int, int]
-) -> Tensor:
-    """(N, K): how badly each offset suits each target."""
-    place = torch.full((size[0] * size[1],), -1, device=sources.device)
-    place[sources] = torch.arange(len(sources), device=sources.device)
-    source = torch.where(inside, place[pixels], -1)
-    # What is no source is worse than the worst by more than a piece costs.
-    worst = distance.amax(1, keepdim=True) + 2 * PIECE_COST
-    return torch.where(source >= 0, distance.gather(1, source.clamp_min(0)), worst)
-
-
-def _shifted(targets: Tensor, offsets: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """(N, K): the pixel that each offset leads to, at the edges the nearest one, and whether it is inside."""
+    distance: FloatArray, targets: IntArray, sources: IntArray, offsets: IntArray, size: tuple[int, int]
+) -> tuple[FloatArray, IntArray]:
+    """How badly each offset suits each target, (K, N) float32, and the pixel that it leads to, (K, N), at the
+    edges the nearest one.
+    """
     height, width = size
-    row, column = (targets // width)[:, None] + offsets[0], (targets % width)[:, None] + offsets[1]
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    return row.clamp(0, height - 1) * width + column.clamp(0, width - 1), inside
+    place = np.full(height * width, -1)
+    for number in range(len(sources)):
+        place[sources[number]] = number
+    worst = distance[:, 0].copy()
+    for target in range(len(targets)):
+        for number in range(1, len(sources)):
+            worst[target] = max(worst[target], distance[target, number])
+    cost = np.empty((offsets.shape[1], len(targets)), np.float32)
+    copied = np.empty(cost.shape, np.int64)
+    for offset in range(len(cost)):
+        for target in range(len(targets)):
+            row = targets[target] // width + offsets[0, offset]
+            column = targets[target] % width + offsets[1, offset]
+            inside = 0 <= row < height and 0 <= column < width
+            pixel = min(max(row, 0), height - 1) * width + min(max(column, 0), width - 1)
+            copied[offset, target] = pixel
+            # What is no source is worse than the worst by more than a piece costs.
+            cost[offset, target] = worst[target] + np.float32(2 * PIECE_COST)
+            if inside and place[pixel] >= 0:
+                cost[offset, target] = distance[target, place[pixel]]
+    return cost, copied
 
 
-def _few(cost: Tensor, pixels: Tensor, again: Tensor) -> tuple[Tensor, Tensor]:
+@compiled
+def _few(cost: FloatArray, copied: IntArray, price: FloatArray) -> tuple[IntArray, FloatArray]:
     """Choose offsets such that each but the first saves at least what it costs.
 
     The greedy algorithm for facility location: one after the other the offset that saves most. What one
@@ -96,79 +114,119 @@ def _few(cost: Tensor, pixels: Tensor, again: Tensor) -> tuple[Tensor, Tensor]:
     them, the chosen ones offer each target a possible source.
 
     Args:
-        cost: (N, K) float32.
-        pixels: (N, K), what each offset would copy.
-        again: (h*w,) float32 in [0, `REPETITION_LIMIT`], what a pixel costs that is shown already.
+        cost: (K, N).
+        copied: (K, N), what each offset would copy.
+        price: (h*w,) in [0, `REPETITION_LIMIT`], what a pixel costs that is shown already.
 
     Returns:
-        (n,) int64, 1 <= n <= K, the offsets; (N, n) float32, what they cost for pixels shown by those before.
+        (n,), 1 <= n <= K, the offsets; (n, N), what they cost for pixels shown by those before.
     """
-    # Many small decisions, each of which depends on the one before: nothing for a GPU.
-    costs, places, price = (x.contiguous().cpu().numpy() for x in (cost.t(), pixels.t(), again))
+    count, targets = cost.shape
     shown = np.zeros_like(price)
-    lowest = costs.max(0)
-    savings = [(-saved, offset) for offset, saved in enumerate((lowest - costs).sum(1).tolist())]
-    heapq.heapify(savings)
-    chosen: list[int] = []
-    repetition: list[Tensor] = []
-    while savings:
-        offset = heapq.heappop(savings)[1]
-        repeated = shown[places[offset]]
-        now = costs[offset] + repeated
-        saved = float(np.maximum(lowest - now, 0).sum())
-        if savings and saved < -savings[0][0]:
-            heapq.heappush(savings, (-saved, offset))
-            continue
-        if chosen and saved < PIECE_COST:
+    lowest, now = cost[0].copy(), np.empty(targets, np.float32)
+    for offset in range(1, count):
+        for target in range(targets):
+            lowest[target] = max(lowest[target], cost[offset, target])
+    savings = np.empty(count, np.float32)
+    for offset in range(count):
+        savings[offset] = _saved(lowest, cost[offset])
+    chosen = np.empty(count, np.int64)
+    repetition = np.empty(cost.shape, np.float32)
+    pieces = 0
+    while pieces < count:
+        offset = int(savings.argmax())
+        for target in range(targets):
+            now[target] = cost[offset, target] + shown[copied[offset, target]]
+        saved = _saved(lowest, now)
+        savings[offset] = saved
+        if saved < savings.max():
+            continue  # another promised more, and is looked at next
+        if pieces > 0 and saved < PIECE_COST:
             break
-        chosen.append(offset)
-        repetition.append(torch.from_numpy(repeated))
-        taken = places[offset][now < lowest]
-        shown[taken] = price[taken]
-        lowest = np.minimum(now, lowest)
-    return torch.tensor(chosen, device=cost.device), torch.stack(repetition, 1).to(cost)
+        chosen[pieces] = offset
+        savings[offset] = -1  # less than any
+        for target in range(targets):
+            repetition[pieces, target] = shown[copied[offset, target]]
+        for target in range(targets):
+            if now[target] < lowest[target]:
+                lowest[target] = now[target]
+                shown[copied[offset, target]] = price[copied[offset, target]]
+        pieces += 1
+    return chosen[:pieces], repetition[:pieces]
 
 
-def _place_seams(cost: Tensor, source: Tensor, targets: Tensor, image: Tensor) -> Tensor:
+@compiled
+def _saved(lowest: FloatArray, now: FloatArray) -> np.float32:
+    """By how much what each target costs falls, in all."""
+    total = np.float32(0)
+    for target in range(len(now)):
+        total += max(lowest[target] - now[target], np.float32(0))
+    return total
+
+
+@compiled
+def _place_seams(
+    cost: FloatArray, copied: IntArray, targets: IntArray, image: FloatArray, size: tuple[int, int]
+) -> IntArray:
     """(N,), one of the K sources of each target: pieces meet where they look alike.
 
     Iterated conditional modes (Besag, "On the Statistical Analysis of Dirty Pictures", 1986) for the seams of
     Kwatra et al., "Graphcut Textures" (SIGGRAPH 2003).
+
+    Args:
+        cost: (K, N).
+        copied: (K, N), the source that each piece offers each target.
+        image: (3, h*w).
+        size: (h, w).
     """
-    size = (image.shape[-2], image.shape[-1])
-    copies = image[0].flatten(1).t()[source]  # (N, K, 3)
-    beside, inside = _beside(targets, size)
-    every = torch.arange(len(targets), device=targets.device)
-    turn = (targets // size[1] + targets % size[1]) % 2
-    piece = cost.argmin(1)
-    for number in range(ROUNDS):
-        theirs = piece[beside]  # (N, 4)
-        choice = torch.cat([piece[:, None], theirs], 1)  # (N, 5)
-        here = copies[every[:, None], choice]
-        here = (here[:, :, None] - here[:, None, 1:]).square().mean(3)  # (N, 5, 4)
-        there = copies[beside[:, None], choice[:, :, None]] - copies[beside, theirs][:, None]
-        seams = SEAM_WEIGHT / 2 * (here + there.square().mean(3)) + SEAM_COST * (
-            choice[:, :, None] != theirs[:, None]
-        )
-        total = cost.gather(1, choice) + (seams * inside[:, None]).sum(2)
-        better = choice.gather(1, total.argmin(1, keepdim=True))[:, 0]
-        piece = torch.where(turn == number % 2, better, piece)
-    return source[every, piece]
-
-
-def _beside(targets: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """(N, 4), the number of the target on each side of each, and whether there is one."""
     height, width = size
-    numbers = torch.full((height + 2, width + 2), -1, device=targets.device)
-    row, column = targets // width + 1, targets % width + 1
-    numbers[row, column] = torch.arange(len(targets), device=targets.device)
-    beside = torch.stack(
-        [
-            numbers[row - 1, column],
-            numbers[row + 1, column],
-            numbers[row, column - 1],
-            numbers[row, column + 1],
-        ],
-        1,
-    )
-    return beside.clamp_min(0), beside >= 0
+    number = np.full((height + 2, width + 2), -1)
+    piece = np.empty(len(targets), np.int64)
+    for target, pixel in enumerate(targets):
+        number[pixel // width + 1, pixel % width + 1] = target
+        piece[target] = cost[:, target].argmin()
+    beside = np.empty(4, np.int64)
+    for turn in range(ROUNDS):
+        # Those of one colour of a chessboard have no neighbours among them.
+        for target, pixel in enumerate(targets):
+            row, column = pixel // width, pixel % width
+            if (row + column) % 2 != turn % 2:
+                continue
+            beside[0], beside[1] = number[row, column + 1], number[row + 2, column + 1]
+            beside[2], beside[3] = number[row + 1, column], number[row + 1, column + 2]
+            best, least = piece[target], _cost_of(piece[target], target, cost, copied, image, piece, beside)
+            for other in beside:
+                if other >= 0 and piece[other] != best:
+                    total = _cost_of(piece[other], target, cost, copied, image, piece, beside)
+                    if total < least:
+                        best, least = piece[other], total
+            piece[target] = best
+    sources = np.empty_like(piece)
+    for target in range(len(targets)):
+        sources[target] = copied[piece[target], target]
+    return sources
+
+
+@compiled
+def _cost_of(
+    mine: int,
+    target: int,
+    cost: FloatArray,
+    copied: IntArray,
+    image: FloatArray,
+    piece: IntArray,
+    beside: IntArray,
+) -> np.float32:
+    """What it costs a target to be in the piece `mine`, seams to those beside included."""
+    total: np.float32 = cost[mine, target]
+    for other in beside:
+        if other < 0 or piece[other] == mine:
+            continue
+        theirs = piece[other]
+        squares = np.float32(0)
+        for colour in range(3):
+            here = image[colour, copied[mine, target]] - image[colour, copied[theirs, target]]
+            there = image[colour, copied[mine, other]] - image[colour, copied[theirs, other]]
+            squares += here * here + there * there
+        total += np.float32(SEAM_COST) + np.float32(SEAM_WEIGHT / 6) * squares
+    return total

@@ -1,18 +1,26 @@
-"""Reduced copies of a picture with a hole, and the smooth fill that they give. Masks: 1 = hole."""
+"""Reduced copies of a picture with a hole, and the smooth fill that they give. Masks: 1 = hole.
+
+All tensors are float32 on the CPU.
+"""
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
+
+from model_core.networks.compiled import Index, compiled
+
+FloatArray = NDArray[np.float32]
 
 
 class Level(NamedTuple):
     """One scale of a picture with a hole.
 
     Attributes:
-        average: (B, C, h, w) float32, the mean of the known pixels in each cell; 0 where nothing is known.
-        share: (B, 1, h, w) float32 in [0, 1], the known share of each cell's area.
+        average: (B, C, h, w), the mean of the known pixels in each cell; 0 where nothing is known.
+        share: (B, 1, h, w) in [0, 1], the known share of each cell's area.
     """
 
     average: Tensor
@@ -23,19 +31,59 @@ def known_pyramid(image: Tensor, known: Tensor) -> list[Level]:
     """The picture at full scale, at 1/2, 1/4, and so on down to one pixel; nothing bleeds out of the hole.
 
     Args:
-        image: (B, C, H, W) float32; values where known is 0 are ignored.
-        known: (B, 1, H, W) float32 in {0, 1}, 1 = known.
+        image: (B, C, H, W); values where known is 0 are ignored.
+        known: (B, 1, H, W) in {0, 1}, 1 = known.
     """
-    image = image * known
-    levels = [Level(image, known)]
-    sums = torch.cat([image, known], 1)
+    levels = [Level(image * known, known.contiguous())]
+    sums = levels[0].average
     while max(sums.shape[-2:]) > 1:
-        odd = (0, sums.shape[-1] % 2, 0, sums.shape[-2] % 2)
-        # What lies beyond an odd side counts as hole.
-        sums = halved(F.pad(sums, odd) if any(odd) else sums)
-        share = sums[:, -1:]
-        levels.append(Level(sums[:, :-1] / share.clamp_min(1e-12), share))
+        size = ((sums.shape[-2] + 1) // 2, (sums.shape[-1] + 1) // 2)
+        smaller, average = sums.new_empty(2, *sums.shape[:2], *size)
+        share = sums.new_empty(len(sums), 1, *size)
+        _reduce(*(part.numpy() for part in (sums, levels[-1].share, smaller, share, average)))
+        levels.append(Level(average, share))
+        sums = smaller
     return levels
+
+
+@compiled
+def _reduce(
+    sums: FloatArray, known: FloatArray, smaller: FloatArray, share: FloatArray, average: FloatArray
+) -> None:
+    """Halve both sides; what lies beyond an odd one counts as hole.
+
+    Args:
+        sums: (B, C, H, W), the mean of each cell, what is not known being 0.
+        known: (B, 1, H, W), the known share of each.
+        smaller, share, average: (B, C, h, w), (B, 1, h, w) and (B, C, h, w), written to: the same of larger
+            cells, and the mean of what is known in them.
+    """
+    for image in range(len(sums)):
+        _halve(known[image, 0], share[image, 0])
+        for channel in range(sums.shape[1]):
+            _halve(sums[image, channel], smaller[image, channel])
+            for row in range(share.shape[2]):
+                shares, means = share[image, 0, row], smaller[image, channel, row]
+                averages = average[image, channel, row]
+                for column in range(len(means)):
+                    averages[column] = means[column] / max(shares[column], np.float32(1e-12))
+
+
+@compiled
+def _halve(plane: FloatArray, half: FloatArray) -> None:
+    """Write the means of blocks of 2x2 pixels, of which those beyond an edge are 0."""
+    height, width = plane.shape
+    for row in range(len(half)):
+        cells, above = half[row], plane[2 * row]
+        below = above if 2 * row + 1 == height else plane[2 * row + 1]
+        weight = np.float32(0) if 2 * row + 1 == height else np.float32(0.25)
+        for column in range(Index(width // 2)):
+            left, right = Index(2) * column, Index(2) * column + Index(1)
+            cells[column] = np.float32(0.25) * (above[left] + above[right]) + weight * (
+                below[left] + below[right]
+            )
+        if width % 2:
+            cells[width // 2] = np.float32(0.25) * above[width - 1] + weight * below[width - 1]
 
 
 def deviation(full: Level, reduced: Level) -> Tensor:
@@ -46,7 +94,7 @@ def deviation(full: Level, reduced: Level) -> Tensor:
         reduced: the same at a smaller scale, (B, C, h, w), H / h and W / w the same power of two.
 
     Returns:
-        (B, 1, h, w) float32; 0 where nothing is known.
+        (B, 1, h, w); 0 where nothing is known.
     """
     squares = full.average.square().mean(1, keepdim=True)
     while squares.shape[-1] > reduced.share.shape[-1]:
@@ -67,10 +115,37 @@ def push_pull(levels: list[Level]) -> list[Tensor]:
     """
     filled = [levels[-1].average]
     for average, share in reversed(levels[:-1]):
-        height, width = average.shape[-2:]
-        enlarged = doubled(filled[-1])
-        filled.append(torch.where(share > 0, average, enlarged[..., :height, :width]))
+        whole = average.clone()
+        _fill_in(share.numpy(), filled[-1].numpy(), whole.numpy())
+        filled.append(whole)
     return filled[::-1]
+
+
+@compiled
+def _fill_in(share: FloatArray, smaller: FloatArray, filled: FloatArray) -> None:
+    """Where nothing is known, write what `smaller`, (B, C, h, w), has there to `filled`, (B, C, H, W)."""
+    last, width = smaller.shape[3] - 1, share.shape[3]
+    near, far = np.float32(0.75), np.float32(0.25)
+    between, wide = np.empty(last + 3, np.float32), np.empty(2 * last + 2, np.float32)
+    for image in range(len(share)):
+        for row in range(share.shape[2]):
+            shares = share[image, 0, row]
+            if shares.min() > 0:
+                continue
+            cell = row // 2
+            other = min(max(cell + 2 * (row % 2) - 1, 0), smaller.shape[2] - 1)
+            for channel in range(smaller.shape[1]):
+                here, there = smaller[image, channel, cell], smaller[image, channel, other]
+                for column in range(last + 1):
+                    between[column + 1] = near * here[column] + far * there[column]
+                between[0], between[last + 2] = between[1], between[last + 1]
+                pixels = filled[image, channel, row]
+                for column in range(Index(last + 1)):
+                    middle = near * between[column + Index(1)]
+                    wide[Index(2) * column] = middle + far * between[column]
+                    wide[Index(2) * column + Index(1)] = middle + far * between[column + Index(2)]
+                for column in range(Index(width)):
+                    pixels[column] = wide[column] if shares[column] == 0 else pixels[column]
 
 
 def halved(image: Tensor) -> Tensor:
@@ -82,27 +157,23 @@ def halved(image: Tensor) -> Tensor:
     return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 
-def doubled(image: Tensor, neighbour: float = 0.25) -> Tensor:
-    """Enlarge (B, C, H, W) by two; each pixel becomes four, drawn towards the pixels beside them.
+def doubled(image: Tensor) -> Tensor:
+    """Enlarge (B, C, H, W) by two, bilinearly between the centres of the pixels, the outermost ones repeated.
 
-    With the default, what F.interpolate computes bilinearly between the centres of the pixels, the outermost
-    ones repeated, but the same to the last bit however many threads compute it.
-
-    Args:
-        neighbour: the share of what is above or below in the result, and of what is left or right.
+    What F.interpolate computes, but the same to the last bit however many threads compute it.
     """
     for axis in (2, 3):
-        image = _doubled(image, axis, neighbour)
+        image = _doubled(image, axis)
     return image
 
 
-def _doubled(image: Tensor, axis: int, neighbour: float) -> Tensor:
+def _doubled(image: Tensor, axis: int) -> Tensor:
     last = image.shape[axis] - 1
     without_last, without_first = image.narrow(axis, 0, last), image.narrow(axis, 1, last)
     pairs = image.new_empty(*image.shape[: axis + 1], 2, *image.shape[axis + 1 :])
     before, after = pairs.unbind(axis + 1)
-    torch.lerp(without_first, without_last, neighbour, out=before.narrow(axis, 1, last))
-    torch.lerp(without_last, without_first, neighbour, out=after.narrow(axis, 0, last))
+    torch.lerp(without_first, without_last, 0.25, out=before.narrow(axis, 1, last))
+    torch.lerp(without_last, without_first, 0.25, out=after.narrow(axis, 0, last))
     before.select(axis, 0).copy_(image.select(axis, 0))
     after.select(axis, last).copy_(image.select(axis, last))
     return pairs.flatten(axis, axis + 1)

@@ -5,24 +5,30 @@ neighbouring pixels differ by as much as they did where they came from, within t
 at the hole's border: Poisson image editing (Perez, Gangnet and Blake, SIGGRAPH 2003), whose linear equations
 are solved by conjugate gradients (Notay, "Flexible Conjugate Gradients", SIAM J. Sci. Comput., 2000), each
 step of which begins with a multigrid cycle (Briggs, Henson and McCormick, "A Multigrid Tutorial", 2000).
+
+*Planes* are (3, h + 2, w + 2) float32, a part of a picture with a border of zeros.
 """
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
-from model_core.networks.pyramid import doubled, halved
-from model_core.networks.window import Window, window_around
+from model_core.networks.compiled import Index, compiled
+from model_core.networks.window import window_around
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int32]
 
 # A seam whose sides differ by this (root mean square over the colours) is corrected by half, a larger one is
-# left as an edge: a coast must not turn the sea beside it brown.
+# left as an edge: a coast must not turn the sea beside it brown. The one is told from the other by the eighth
+# power of the difference.
 EDGE = 0.65
-# How sharply the one is told from the other.
-EDGE_EXPONENT = 8
 # After three steps, what is left of the seams is a few hundredths.
 STEPS = 3
+# Even numbers, as all of sweeps.
 SWEEPS = 2
 # The weight of a Jacobi sweep that removes what is rough fastest.
 DAMPING = 0.8
@@ -41,137 +47,340 @@ def seam_correction(image: Tensor, known: Tensor, field: Tensor) -> Tensor:
     Args:
         image: (1, 3, H, W) float32; what is not known is ignored.
         known: (1, 1, H, W) float32 in {0, 1}.
-        field: (2, H*W) int64, row and column of each pixel's source.
+        field: (2, H*W) int32, row and column of each pixel's source.
 
     Returns:
         (1, 3, H, W) float32, 0 outside the hole.
     """
-    hole = 1 - known
     # With a known pixel on each side.
-    window = window_around(hole, 1, WINDOW_MULTIPLE)
-    inside = window.of(hole)
-    divergence = _divergence(image * known, known, field, window) * inside
+    window = window_around(1 - known, 1, WINDOW_MULTIPLE)
     correction = torch.zeros_like(image)
-    window.of(correction).copy_(_solution(divergence, inside))
+    hole = np.pad(window.of(1 - known[0, 0]).numpy(), 1)
+    divergence = np.zeros((3, *hole.shape), np.float32)
+    _divergence(
+        image[0].contiguous().numpy(),
+        known[0, 0].contiguous().numpy(),
+        field.view(2, *known.shape[-2:]).numpy(),
+        window.rows.start,
+        window.columns.start,
+        divergence,
+    )
+    window.of(correction).copy_(torch.from_numpy(_solution(divergence, hole)[:, 1:-1, 1:-1]))
     return correction
 
 
 class Grid(NamedTuple):
-    """One scale of a hole.
+    """One scale of a hole, with a border of zeros.
 
     Attributes:
-        hole: (1, 1, h, w) float32 in {0, 1}.
-        degree: (1, 1, h, w), the number of each pixel's neighbours, at least 1.
+        hole: (h + 2, w + 2) float32 in {0, 1}.
+        degree: (h + 2, w + 2) float32, the number of each pixel's neighbours, at least 1.
+        left: planes, by how much corrections are to differ from their neighbours in all; 0 outside the hole.
+        correction: planes that a cycle writes its answer to.
+        spare: planes for what lies in between.
     """
 
-    hole: Tensor
-    degree: Tensor
+    hole: FloatArray
+    degree: FloatArray
+    left: FloatArray
+    correction: FloatArray
+    spare: FloatArray
 
 
-def _grids(hole: Tensor) -> list[Grid]:
-    """From full scale down, as long as the sides can be halved and cells lie wholly in the hole."""
+def _grids(hole: FloatArray) -> list[Grid]:
+    """From full scale down, as long as the sides can be halved and cells lie wholly in the hole.
+
+    Args:
+        hole: (h + 2, w + 2) float32 in {0, 1}, with a border.
+    """
     grids = []
     while True:
+        degree = np.full_like(hole, 4)
+        for edge in (degree[1], degree[-2], degree[:, 1], degree[:, -2]):
+            edge -= 1
         # A single pixel has no neighbours, but is divided by their number.
-        grids.append(Grid(hole, _neighbours(torch.ones_like(hole)).clamp_min(1)))
-        if hole.shape[-2] % 2 or hole.shape[-1] % 2:
+        grids.append(Grid(hole, np.maximum(degree, 1), *np.zeros((3, 3, *hole.shape), np.float32)))
+        if hole.shape[0] % 2 or hole.shape[1] % 2:
             return grids
-        hole = halved(hole).floor()
+        above, below = hole[1:-1:2, 1:-1], hole[2::2, 1:-1]
+        both = np.minimum(above, below)
+        hole = np.pad(np.minimum(both[:, ::2], both[:, 1::2]), 1)
         if not hole.any():
             return grids
 
 
-def _solution(left: Tensor, hole: Tensor) -> Tensor:
-    """The correction whose pixels differ from their neighbours in all by `left`, by conjugate gradients."""
+def _solution(left: FloatArray, hole: FloatArray) -> FloatArray:
+    """The correction whose pixels differ from their neighbours in all by `left`, by conjugate gradients.
+
+    Args:
+        left: planes, 0 outside the hole.
+        hole: (h + 2, w + 2) float32 in {0, 1}, with a border.
+    """
     grids = _grids(hole)
-    correction, direction, change = (torch.zeros_like(left) for _ in range(3))
-    length, promise = (torch.zeros_like(left[..., :1, :1]) for _ in range(2))
+    grids[0].left[:] = left
+    correction, direction, change = (np.zeros_like(left) for _ in range(3))
+    sizes = np.zeros((2, 3), np.float32)
     for _ in range(STEPS):
-        proposal = _cycle(left, grids)
-        again = _ratio(-length * _inner(proposal, change), promise)
-        direction, promise = proposal + again * direction, _inner(proposal, left)
-        change = _laplacian(direction, grids[0])
-        length = _ratio(promise, _inner(direction, change))
-        correction, left = correction + length * direction, left - length * change
+        _cycle(grids)
+        _descend(*grids[0][:4], correction, direction, change, sizes)
     return correction
 
 
-def _inner(one: Tensor, other: Tensor) -> Tensor:
-    """(1, 3, 1, 1): the inner product of each colour."""
-    return (one * other).sum((2, 3), keepdim=True)
+@compiled
+def _descend(
+    hole: FloatArray,
+    degree: FloatArray,
+    left: FloatArray,
+    proposal: FloatArray,
+    correction: FloatArray,
+    direction: FloatArray,
+    change: FloatArray,
+    sizes: FloatArray,
+) -> None:
+    """One step of conjugate gradients, for each colour.
+
+    Args:
+        hole, degree: of the finest grid.
+        left, correction, direction, change: planes, which are brought up to date: the last two are the step
+            and what it changes.
+        proposal: planes, the cycle's answer to what is left.
+        sizes: (2, 3), the last step's length and promise, likewise; all 0 at first.
+    """
+    for colour in range(3):
+        length, promise = sizes[0, colour], sizes[1, colour]
+        conjugate = -length * _inner(proposal[colour], change[colour])
+        # All vanish at first and once nothing is left to correct.
+        again = conjugate / promise if promise != 0 else np.float32(0)
+        _add(again, direction[colour], proposal[colour], direction[colour])
+        promise = _inner(proposal[colour], left[colour])
+        _laplacian(direction[colour], hole, degree, change[colour])
+        resistance = _inner(direction[colour], change[colour])
+        length = promise / resistance if resistance != 0 else np.float32(0)
+        _add(length, direction[colour], correction[colour], correction[colour])
+        _add(-length, change[colour], left[colour], left[colour])
+        sizes[0, colour], sizes[1, colour] = length, promise
 
 
-def _ratio(one: Tensor, other: Tensor) -> Tensor:
-    """0 where `other` vanishes, as both do at first and once nothing is left to correct."""
-    return torch.where(other == 0, 0, one / other)
-
-
-def _divergence(image: Tensor, known: Tensor, field: Tensor, window: Window) -> Tensor:
-    """By how much the corrections of a window's pixels are to differ from their neighbours', (1, 3, h, w)."""
-    height, width = known.shape[-2:]
-    field = window.of(field.view(2, height, width))
-    itself = torch.stack(
-        torch.meshgrid(
-            *(torch.arange(side.start, side.stop, device=image.device) for side in window), indexing="ij"
-        )
-    )
-    row, column = torch.where(window.of(known[0]) > 0, itself, field)
-    colours = torch.cat([image, known], 1)[0].flatten(1)
-
-    def beside(down: int, right: int) -> Tensor:
-        """(1, 4, h, w): what lies beside each pixel's source, and whether it is known."""
-        source = (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1)
-        return colours.index_select(1, source.flatten()).view(1, 4, *source.shape)
-
-    copied = beside(0, 0)
-    total = torch.zeros_like(copied[:, :3])
-    for axis, (down, right) in ((2, (1, 0)), (3, (0, 1))):
-        size = copied.shape[axis] - 1
-        this, other = copied.narrow(axis, 0, size), copied.narrow(axis, 1, size)
-        foreseen = beside(down, right).narrow(axis, 0, size)
-        recalled = beside(-down, -right).narrow(axis, 1, size)
-        forward = (foreseen[:, 3:] * other[:, 3:], foreseen[:, :3] - other[:, :3])
-        backward = (recalled[:, 3:] * this[:, 3:], this[:, :3] - recalled[:, :3])
-        weight = forward[0] + backward[0]
-        step = (forward[0] * forward[1] + backward[0] * backward[1]) / weight.clamp_min(1)
-        step /= 1 + (step.square().mean(1, keepdim=True).sqrt() / EDGE) ** EDGE_EXPONENT
-        total.narrow(axis, 0, size).add_(step)
-        total.narrow(axis, 1, size).sub_(step)
+@compiled
+def _inner(one: FloatArray, other: FloatArray) -> np.float32:
+    total = np.float32(0)
+    for row in range(len(one)):
+        for column in range(Index(one.shape[1])):
+            total += one[Index(row), column] * other[Index(row), column]
     return total
 
 
-def _cycle(divergence: Tensor, grids: list[Grid]) -> Tensor:
+@compiled
+def _add(factor: np.float32, plane: FloatArray, ground: FloatArray, result: FloatArray) -> None:
+    for row in range(Index(len(plane))):
+        for column in range(Index(plane.shape[1])):
+            result[row, column] = ground[row, column] + factor * plane[row, column]
+
+
+@compiled
+def _divergence(
+    image: FloatArray,
+    known: FloatArray,
+    field: IntArray,
+    top: int,
+    before: int,
+    divergence: FloatArray,
+) -> None:
+    """By how much the corrections of a window's pixels are to differ from their neighbours'.
+
+    Args:
+        image: (3, H, W).
+        known: (H, W), 1 = known, else 0.
+        field: (2, H, W), row and column of each pixel's source.
+        top, before: of the picture, the window's first row and column.
+        divergence: planes of the window, written to in the hole.
+    """
+    jump = np.empty(3, np.float32)
+    bottom, after = top + divergence.shape[1] - 2, before + divergence.shape[2] - 2
+    for row in range(top, bottom):
+        for column in range(before, after):
+            for down, right in ((1, 0), (0, 1)):
+                below, beside = row + down, column + right
+                inside = below < bottom and beside < after
+                if not inside or (known[row, column] > 0 and known[below, beside] > 0):
+                    continue
+                source, other = _source(field, known, row, column), _source(field, known, below, beside)
+                limit = _compare_sources(image, known, source, other, (down, right), jump)
+                for colour in range(3):
+                    step = jump[colour] / limit
+                    if known[row, column] == 0:
+                        divergence[colour, row - top + 1, column - before + 1] += step
+                    if known[below, beside] == 0:
+                        divergence[colour, below - top + 1, beside - before + 1] -= step
+
+
+@compiled
+def _source(field: IntArray, known: FloatArray, row: int, column: int) -> tuple[int, int]:
+    """Where a pixel is copied from; what is known is its own source."""
+    if known[row, column] > 0:
+        return row, column
+    return int(field[0, row, column]), int(field[1, row, column])
+
+
+@compiled
+def _compare_sources(
+    image: FloatArray,
+    known: FloatArray,
+    here: tuple[int, int],
+    there: tuple[int, int],
+    step: tuple[int, int],
+    jump: FloatArray,
+) -> np.float32:
+    """By how much the copy of one pixel differs from what lay beside the copy of its neighbour, and the other
+    way round.
+
+    Args:
+        image: (3, H, W).
+        known: (H, W), 1 = known, else 0.
+        here, there: the sources of a pixel and of one beside it.
+        step: from the pixel to the one beside it.
+        jump: (3,), written to.
+
+    Returns:
+        What `jump` is to be divided by, lest edges be taken for seams.
+    """
+    foreseen = _nearest(here[0] + step[0], here[1] + step[1], known)
+    recalled = _nearest(there[0] - step[0], there[1] - step[1], known)
+    forward, backward = known[foreseen] * known[there], known[recalled] * known[here]
+    weight = max(forward + backward, np.float32(1))
+    square = np.float32(0)
+    for colour in range(3):
+        plane = image[colour]
+        sum_of_both = forward * (plane[foreseen] - plane[there]) + backward * (plane[here] - plane[recalled])
+        jump[colour] = sum_of_both / weight
+        square += jump[colour] * jump[colour]
+    sharpness = square / np.float32(3 * EDGE**2)
+    return np.float32(1) + sharpness * sharpness * sharpness * sharpness
+
+
+@compiled
+def _nearest(row: int, column: int, picture: FloatArray) -> tuple[int, int]:
+    """The pixel, or the nearest one at the edge."""
+    return min(max(row, 0), picture.shape[0] - 1), min(max(column, 0), picture.shape[1] - 1)
+
+
+def _cycle(grids: list[Grid]) -> None:
     """One V-cycle from nothing: sweep, correct at half of the resolution, sweep."""
     grid, *coarser = grids
-    correction = torch.zeros_like(divergence)
+    grid.correction[:] = 0
     if not coarser:
-        height, width = grid.hole.shape[-2:]
+        height, width = (side - 2 for side in grid.hole.shape)
         sweeps = ODD_SWEEPS * max(height, width) if height % 2 or width % 2 else COARSEST_SWEEPS
-        return _sweep(correction, divergence, grid, sweeps)
-    correction = _sweep(correction, divergence, grid, SWEEPS)
-    left = (divergence - _laplacian(correction, grid)) * grid.hole
-    coarse = _cycle(4 * halved(left) * coarser[0].hole, coarser)
-    return _sweep(correction + doubled(coarse) * grid.hole, divergence, grid, SWEEPS)
+        _sweep(*grid, sweeps)
+        return
+    _sweep(*grid, SWEEPS)
+    _restrict(*grid[:4], coarser[0].hole, coarser[0].left)
+    _cycle(coarser)
+    _prolong(coarser[0].correction, grid.hole, grid.correction)
+    _sweep(*grid, SWEEPS)
 
 
-def _sweep(correction: Tensor, divergence: Tensor, grid: Grid, times: int) -> Tensor:
-    """Move each pixel of the hole towards what its neighbours ask for."""
-    rate = DAMPING * grid.hole
+@compiled
+def _sweep(
+    hole: FloatArray,
+    degree: FloatArray,
+    left: FloatArray,
+    correction: FloatArray,
+    spare: FloatArray,
+    times: int,
+) -> None:
+    """Move each pixel of a `Grid` towards what its neighbours ask for, an even number of times."""
     for _ in range(times):
-        wanted = (_neighbours(correction) - divergence) / grid.degree
-        correction = torch.lerp(correction, wanted, rate)
-    return correction
+        _sweep_once(hole, degree, left, correction, spare)
+        correction, spare = spare, correction
 
 
-def _laplacian(picture: Tensor, grid: Grid) -> Tensor:
-    """By how much the pixels of the hole differ from their neighbours in all."""
-    return (_neighbours(picture) - grid.degree * picture) * grid.hole
+@compiled
+def _sweep_once(
+    hole: FloatArray, degree: FloatArray, left: FloatArray, correction: FloatArray, result: FloatArray
+) -> None:
+    for colour in range(3):
+        plane, target = correction[colour], result[colour]
+        for row in range(Index(1), Index(len(hole) - 1)):
+            for column in range(Index(1), Index(hole.shape[1] - 1)):
+                wanted = _neighbours(plane, row, column) - left[Index(colour), row, column]
+                rate = np.float32(DAMPING) * hole[row, column]
+                target[row, column] = plane[row, column] + rate * (
+                    wanted / degree[row, column] - plane[row, column]
+                )
 
 
-def _neighbours(picture: Tensor) -> Tensor:
-    """The sum of each pixel's four neighbours; there is nothing beyond the edges."""
-    height, width = picture.shape[-2:]
-    padded = F.pad(picture, (1, 1, 1, 1))
-    rows, columns = padded.narrow(3, 1, width), padded.narrow(2, 1, height)
-    total = rows.narrow(2, 0, height) + rows.narrow(2, 2, height)
-    return total.add_(columns.narrow(3, 0, width)).add_(columns.narrow(3, 2, width))
+@compiled
+def _laplacian(plane: FloatArray, hole: FloatArray, degree: FloatArray, result: FloatArray) -> None:
+    """By how much the pixels of the hole differ from their neighbours in all, for one colour."""
+    for row in range(Index(1), Index(len(plane) - 1)):
+        for column in range(Index(1), Index(plane.shape[1] - 1)):
+            own = degree[row, column] * plane[row, column]
+            result[row, column] = (_neighbours(plane, row, column) - own) * hole[row, column]
+
+
+@compiled
+def _neighbours(plane: FloatArray, row: int, column: int) -> np.float32:
+    """The sum of a pixel's four neighbours; there is nothing beyond the edges."""
+    one = Index(1)
+    upright: np.float32 = plane[row - one, column] + plane[row + one, column]
+    level: np.float32 = plane[row, column - one] + plane[row, column + one]
+    return upright + level
+
+
+@compiled
+def _restrict(
+    hole: FloatArray,
+    degree: FloatArray,
+    left: FloatArray,
+    correction: FloatArray,
+    coarse_hole: FloatArray,
+    coarse_left: FloatArray,
+) -> None:
+    """What is left to correct at half of the resolution: the sums of what is left in each cell.
+
+    Args:
+        hole, degree, left, correction: of the finer grid.
+        coarse_hole: of the coarser one.
+        coarse_left: its planes, written to.
+    """
+    for colour in range(3):
+        plane = correction[colour]
+        for row in range(1, coarse_hole.shape[0] - 1):
+            for column in range(1, coarse_hole.shape[1] - 1):
+                if coarse_hole[row, column] == 0:
+                    continue
+                total = np.float32(0)
+                for fine_row in range(Index(2 * row - 1), Index(2 * row + 1)):
+                    for fine in range(Index(2 * column - 1), Index(2 * column + 1)):
+                        change = (
+                            _neighbours(plane, fine_row, fine)
+                            - degree[fine_row, fine] * plane[fine_row, fine]
+                        )
+                        total += left[Index(colour), fine_row, fine] - change
+                coarse_left[colour, row, column] = total
+
+
+@compiled
+def _prolong(coarse: FloatArray, hole: FloatArray, correction: FloatArray) -> None:
+    """Add a coarser grid's correction, enlarged bilinearly.
+
+    Args:
+        coarse: planes of half the size.
+        hole: of the finer grid.
+        correction: planes of it, which are added to in the hole.
+    """
+    height, width = coarse.shape[1] - 2, coarse.shape[2] - 2
+    near, far = np.float32(0.75), np.float32(0.25)
+    for colour in range(3):
+        for row in range(2 * height):
+            cell = row // 2 + 1
+            other = min(max(cell + 2 * (row % 2) - 1, 1), height)
+            for column in range(2 * width):
+                if hole[row + 1, column + 1] == 0:
+                    continue
+                across = column // 2 + 1
+                beside = min(max(across + 2 * (column % 2) - 1, 1), width)
+                here = near * coarse[colour, cell, across] + far * coarse[colour, cell, beside]
+                there = near * coarse[colour, other, across] + far * coarse[colour, other, beside]
+                correction[colour, row + 1, column + 1] += near * here + far * there

@@ -32,7 +32,7 @@ def test_shapes_and_types(tiny_generator: Generator, size: tuple[int, int]) -> N
         fill = tiny_generator(image, mask)
     assert fill.prediction.shape == image.shape
     assert fill.coarse.shape == (2, 3, size[0] // 8, size[1] // 8)
-    assert (fill.source.shape, fill.source.dtype) == ((2, 2, *size), torch.int64)
+    assert (fill.source.shape, fill.source.dtype) == ((2, 2, *size), torch.int32)
     assert fill.prediction.dtype == torch.float32
     assert fill.prediction.isfinite().all()
 

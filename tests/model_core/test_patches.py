@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model_core.networks.matching import _enlarge_field
+from model_core.networks.fields import enlarged
 from model_core.networks.patches import ROUNDING, STEP_GAIN, PatchLevel
 from model_core.networks.pyramid import Level
 
@@ -20,7 +20,8 @@ def test_a_vote_is_the_mean_of_what_the_patches_around_would_copy() -> None:
     torch.manual_seed(0)
     image, share = torch.rand(1, 3, 8, 10), torch.ones(1, 1, 8, 10)
     share[..., 2:5, 3:7], share[..., 6:, 8:], share[..., 0, 0] = 0, 0, 0
-    guess, field = torch.rand(1, 3, 8, 10), torch.stack([torch.randint(8, (80,)), torch.randint(10, (80,))])
+    guess = torch.rand(1, 3, 8, 10)
+    field = torch.stack([torch.randint(8, (80,)), torch.randint(10, (80,))]).int()
     # What all around one pixel would copy there is a hole.
     for row, column in itertools.product((2, 3, 4), (3, 4, 5)):
         field[:, 10 * row + column] = torch.tensor([row, column + 1])
@@ -55,8 +56,8 @@ def test_search_nearby_finds_the_best_of_nine_patches(square_hole: SquareHole) -
     known = 1 - square_hole(32, 8, 16)[..., :24, :]
     level = PatchLevel(Level(image, known), 5)
     guess = level.compose(torch.rand(1, 3, 24, 32))
-    halves = torch.stack([torch.randint(0, 12, (192,)), torch.randint(0, 16, (192,))])
-    field = _enlarge_field(halves, torch.zeros(1, 3, 12, 16), (24, 32))
+    halves = torch.stack([torch.randint(0, 12, (192,)), torch.randint(0, 16, (192,))]).int()
+    field = enlarged(halves, (12, 16))
     found, distance = level.search_nearby(guess, field)
     assert (found - field).abs().max() == 1
     assert (found == field).all(0)[level.matched.flatten() > 0].any()

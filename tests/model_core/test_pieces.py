@@ -1,5 +1,6 @@
 """Few offsets for a whole hole."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -137,6 +138,12 @@ def test_a_pixel_alone_joins_its_neighbours() -> None:
     cost = torch.tensor([0.01, 0.0]).repeat(len(targets), 1)
     cost[12] = torch.tensor([0.0, 0.005])
 
-    source = _place_seams(cost, choices, targets, torch.zeros(1, 3, 16, 32))
+    source = _place_seams(
+        cost.t().contiguous().numpy(),
+        choices.t().contiguous().numpy(),
+        targets.numpy(),
+        np.zeros((3, 16 * 32), np.float32),
+        (16, 32),
+    )
 
     assert source.tolist() == (targets + 8).tolist()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ def test_seams_between_pieces_vanish(start: int, end: int, square_hole: SquareHo
     known = 1 - square_hole(128, start, end)
     away = end - start + 2
     source = torch.where(rows < (start + end) // 2, columns - away, columns + away).clamp(0, 127)
-    field = torch.stack([rows, source]).flatten(1)
+    field = torch.stack([rows, source]).int().flatten(1)
     copied = torch.lerp(slope[..., rows, source], slope, known)
 
     correction = seam_correction(slope * known, known, field)
@@ -35,14 +36,17 @@ def test_seams_between_pieces_vanish(start: int, end: int, square_hole: SquareHo
 @pytest.mark.parametrize("size", [(368, 368), (272, 384), (176, 320)])
 def test_corrections_are_found_where_the_grid_is_seldom_halved(size: tuple[int, int]) -> None:
     """The sides of pictures at 1/2 scale are multiples of 16 and of no higher power of two."""
-    hole = torch.zeros(1, 1, *size)
-    hole[..., 20:-8, 20:-8] = 1
-    pieces = hole.expand(1, 3, *size) / 4
-    pieces[..., size[0] // 2 :, :] *= -1
+    hole = np.zeros((size[0] + 2, size[1] + 2), np.float32)
+    hole[21:-9, 21:-9] = 1
+    pieces = np.repeat(hole[None] / 4, 3, 0)
+    pieces[:, size[0] // 2 + 1 :] *= -1
+    left = np.zeros_like(pieces)
+    for colour in range(3):
+        _laplacian(pieces[colour], *_grids(hole)[0][:2], left[colour])
 
-    found = _solution(_laplacian(pieces, _grids(hole)[0]), hole)
+    found = _solution(left, hole)
 
-    torch.testing.assert_close(found, pieces, rtol=0, atol=0.02)
+    np.testing.assert_allclose(found, pieces, rtol=0, atol=0.02)
 
 
 def test_edges_are_no_seams(square_hole: SquareHole) -> None:
@@ -50,7 +54,7 @@ def test_edges_are_no_seams(square_hole: SquareHole) -> None:
     rows, columns = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
     coast = torch.where(columns < 64, -0.8, 0.8).expand(1, 3, 128, 128)
     known = 1 - square_hole(128, 44, 84)
-    sea = torch.stack([rows, columns % 40]).flatten(1)
+    sea = torch.stack([rows, columns % 40]).int().flatten(1)
 
     correction = seam_correction(coast * known, known, sea)
 
@@ -59,7 +63,7 @@ def test_edges_are_no_seams(square_hole: SquareHole) -> None:
 
 def test_seams_where_nothing_is_known() -> None:
     """The smallest grid of the multigrid is then a single pixel, which has no neighbours."""
-    nothing, field = torch.zeros(1, 1, 32, 32), torch.zeros(2, 32 * 32, dtype=torch.int64)
+    nothing, field = torch.zeros(1, 1, 32, 32), torch.zeros(2, 32 * 32, dtype=torch.int32)
     assert (seam_correction(torch.rand(1, 3, 32, 32), nothing, field) == 0).all()
 
 
@@ -68,7 +72,7 @@ def test_without_seams_nothing_is_corrected(square_hole: SquareHole) -> None:
     tile = torch.rand(1, 3, 96, 32).repeat(1, 1, 1, 4)
     known = 1 - square_hole(128, 40, 60)[..., :96, :]
     rows, columns = torch.meshgrid(torch.arange(96), torch.arange(128), indexing="ij")
-    field = torch.stack([rows, (columns + 32) % 128]).flatten(1)
+    field = torch.stack([rows, (columns + 32) % 128]).int().flatten(1)
     assert seam_correction(tile * known, known, field).abs().max() < 1e-6
 
 
@@ -81,7 +85,7 @@ def test_what_is_beyond_the_window_makes_no_difference(size: tuple[int, int]) ->
     known = torch.ones(1, 1, height, width + 96)
     known[..., height - 20 :, 30:50] = 0
     columns = torch.arange(width + 96).expand(height, -1)
-    field = torch.stack([torch.full_like(columns, 5), columns % 30])
+    field = torch.stack([torch.full_like(columns, 5), columns % 30]).int()
 
     small, large = (
         seam_correction(image[..., :side], known[..., :side], field[..., :side].flatten(1))
