@@ -31,7 +31,7 @@ def create_router(settings: Settings) -> APIRouter:
     """The route of an application with these settings."""
     router = APIRouter()
 
-    async def read_form(
+    def read_form(
         options: FillOptionsDep,
         image: Annotated[
             list[UploadFile], File(description=f"The pictures to fill, 1 to {settings.max_batch_items}.")

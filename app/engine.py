@@ -81,7 +81,7 @@ class Engine:
 
     A request waits as bytes and is decoded when its turn comes, so that memory is bounded by the requests in
     work and not by those in the line. Each request in work has a thread that decodes, cuts out and encodes,
-    while the batcher's threads keep the devices busy.
+    and one that decodes its mask meanwhile, while the batcher's threads keep the devices busy.
     """
 
     def __init__(self, inpainter: Inpainter, settings: Settings, fork: Fork | None = None) -> None:
@@ -223,7 +223,12 @@ class Engine:
             image = self._read_image(request)
         finally:
             wait([reading])
-        hole = masks.hole_of(reading.result(), request.mask_polarity)
+        try:
+            mask = reading.result()
+        finally:
+            # It holds its error, whose traceback holds this frame: the image would outlive the request.
+            del reading
+        hole = masks.hole_of(mask, request.mask_polarity)
         require_same_size(image, hole)
         return image, masks.grow(hole, request.grow_pixels)
 

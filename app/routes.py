@@ -17,7 +17,7 @@ from app.records import note_fill
 router = APIRouter()
 
 
-# Coroutines, all of them: FastAPI runs a plain function in a thread, which takes longer than what they do.
+# Coroutines: FastAPI runs a plain function in a thread, which takes longer than what these do.
 async def get_engine(request: Request) -> Engine:
     """The engine that lifespan made, unless the request came after the service began to stop."""
     engine = getattr(request.state, "engine", None)

@@ -1,6 +1,6 @@
 """The patches of one scale of a picture: which may be copied, the search for them, and their votes.
 
-`matching` goes from scale to scale with them, and explains *fields* and *rows*. Masks: 1 = hole to fill;
+`matching` goes from scale to scale with them, and `fields` explains *fields*. Masks: 1 = hole to fill;
 `known` is the opposite, 1 = known.
 """
 

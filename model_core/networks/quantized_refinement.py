@@ -13,7 +13,7 @@ from model_core.networks.integer_blocks import (
     signed_grid,
     unsigned_grid,
 )
-from model_core.networks.integers import LARGEST, Grid, IntegerConv
+from model_core.networks.integers import Grid, IntegerConv
 from model_core.networks.peaks import Peaks, peaks_within
 from model_core.networks.refinement import (
     FOLDED_PADDING,
@@ -30,7 +30,6 @@ FloatArray = NDArray[np.float32]
 SHOWN = Grid(1 / 100, MIDDLE)
 # ... and the logarithm of a distance, which is twice as large and scaled by this.
 DISTANCE_SCALE = 0.5
-LOG_OF_LEAST = np.log(LEAST_DISTANCE)
 
 
 class QuantizedRefinement:
@@ -82,43 +81,60 @@ def _shown(copied: Tensor, smooth: Tensor, mask: Tensor, distance: Tensor) -> Te
     numbers = torch.empty(len(mask), *mask.shape[2:], INPUTS, dtype=torch.uint8)
     # All channels of a pixel are written at once.
     pixels = numbers.view(torch.int64).squeeze(3)
-    _show(*(part.numpy() for part in (copied, smooth, mask, distance, pixels)))
+    # Given, not known to the loops: those that are kept do not notice when constants of other files change.
+    least, scale = np.float32(LEAST_DISTANCE), np.float32(1 / SHOWN.step)
+    pictures = copied.numpy(), smooth.numpy(), mask.numpy(), distance.numpy()
+    _show(*pictures, pixels.numpy(), least, scale, SHOWN.zero)
     return numbers.permute(0, 3, 1, 2)
 
 
 @compiled
 def _show(
-    copied: FloatArray, smooth: FloatArray, mask: FloatArray, distance: FloatArray, pixels: NDArray[np.int64]
+    copied: FloatArray,
+    smooth: FloatArray,
+    mask: FloatArray,
+    distance: FloatArray,
+    pixels: NDArray[np.int64],
+    least_distance: np.float32,
+    scale: np.float32,
+    zero: int,
 ) -> None:
-    """Write to `pixels`, (B, H, W), the eight numbers of each, the first in the lowest byte."""
+    """Write to `pixels`, (B, H, W), the eight numbers of each, the first in the lowest byte.
+
+    Args:
+        scale, zero: of the grid, its step's inverse and its zero.
+    """
+    least = np.log(least_distance)
     logarithms = np.empty(mask.shape[3], np.float32)
     for image in range(len(mask)):
         for row in range(mask.shape[2]):
             distances, holes, target = distance[image, 0, row], mask[image, 0, row], pixels[image, row]
             for column in range(len(distances)):
-                logarithms[column] = np.float32(LOG_OF_LEAST)
-                if distances[column] > np.float32(LEAST_DISTANCE):
+                logarithms[column] = least
+                if distances[column] > least_distance:
                     logarithms[column] = np.log(distances[column])
             red, green, blue = copied[image, 0, row], copied[image, 1, row], copied[image, 2, row]
             for column in range(Index(len(target))):
-                target[column] = _bytes(red[column], green[column], blue[column])
+                target[column] = _bytes(red[column], green[column], blue[column], scale, zero)
             red, green, blue = smooth[image, 0, row], smooth[image, 1, row], smooth[image, 2, row]
             for column in range(Index(len(target))):
-                target[column] |= _bytes(red[column], green[column], blue[column]) << 24
-                target[column] |= _number(holes[column]) << 48
-                target[column] |= _number(logarithms[column] * np.float32(DISTANCE_SCALE / 4)) << 56
+                logarithm = logarithms[column] * np.float32(DISTANCE_SCALE / 4)
+                target[column] |= _bytes(red[column], green[column], blue[column], scale, zero) << 24
+                target[column] |= _number(holes[column], scale, zero) << 48
+                target[column] |= _number(logarithm, scale, zero) << 56
 
 
 @compiled
-def _bytes(red: np.float32, green: np.float32, blue: np.float32) -> np.int64:
-    return _number(red) | _number(green) << 8 | _number(blue) << 16
+def _bytes(red: np.float32, green: np.float32, blue: np.float32, scale: np.float32, zero: int) -> np.int64:
+    first, second = _number(red, scale, zero), _number(green, scale, zero)
+    return first | second << 8 | _number(blue, scale, zero) << 16
 
 
 @compiled
-def _number(value: np.float32) -> np.int64:
-    """The nearest number of the grid `SHOWN`."""
-    number = np.rint(value * np.float32(1 / SHOWN.step)) + np.float32(SHOWN.zero)
-    whole: np.int64 = np.int64(np.int32(min(max(number, np.float32(0)), np.float32(LARGEST))))
+def _number(value: np.float32, scale: np.float32, zero: int) -> np.int64:
+    """The nearest number of the grid, 0 to 255."""
+    number = np.rint(value * scale) + np.float32(zero)
+    whole: np.int64 = np.int64(np.int32(min(max(number, np.float32(0)), np.float32(255))))
     return whole
 
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import dataclasses
+import gc
 import io
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,8 +18,9 @@ import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from app import images
 from app.engine import Engine, FillRequest
-from app.errors import QueueFullError
+from app.errors import DamagedPictureError, QueueFullError
 from app.main import create_app
 from app.settings import Settings
 from model_core.inpainter import Inpainter, Predict
@@ -269,3 +272,30 @@ def test_a_failing_inference_does_not_block_the_device(settings: Settings, files
         inpainter.fails = True
         statuses = [client.post("/inpaint", files=files).status_code for _ in range(3)]
     assert statuses == [500, 200, 200]
+
+
+def test_a_damaged_mask_leaves_no_picture_behind(
+    settings: Settings, gated: GatedInpainter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its error, which comes from another thread, must not keep the image until garbage is collected."""
+    decode, decoded = images.decode, []
+
+    def noting(file: io.BytesIO, field: str, limits: images.PictureLimits) -> Image.Image:
+        picture = decode(file, field, limits)
+        decoded.append(weakref.ref(picture))
+        return picture
+
+    monkeypatch.setattr(images, "decode", noting)
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(picture, "PNG")
+    engine = Engine(gated, settings)
+    gc.disable()
+    try:
+        request = FillRequest(picture, io.BytesIO(picture.getvalue()[:60]), "white", 0, "png", 90)
+        picture.seek(0)
+        with pytest.raises(DamagedPictureError):
+            engine._read(request)
+        assert [held() for held in decoded] == [None]
+    finally:
+        gc.enable()
+        engine.close()

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from model_core.config import GeneratorConfig
 from model_core.networks import Generator
+from model_core.networks.generator import _depth
+from model_core.networks.masks import spread
 
 SquareHole = Callable[[int, int, int], Tensor]
 
@@ -172,3 +174,16 @@ def test_where_the_copies_fit_together_they_are_the_answer(square_hole: SquareHo
         fitting[..., 100:156, 100:156], stripes[..., 100:156, 100:156], rtol=0, atol=0.1
     )
     assert other[..., 100:156, 100:156].min() > 2
+
+
+def test_depth_is_how_far_what_is_known_is() -> None:
+    """In eight pixels a step to any of the eight pixels around, up to the last depth that counts."""
+    torch.manual_seed(0)
+    share = (torch.rand(2, 1, 24, 40) < 0.004).float() / 3
+    share[0, 0, -1, -1] = 1
+    known, expected = (share > 0).float(), torch.zeros_like(share)
+    for _ in range(12):
+        expected += 8 * (1 - known)
+        known = spread(known, 1)
+    assert expected.unique().numel() == 13
+    assert torch.equal(_depth(share), expected)

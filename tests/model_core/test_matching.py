@@ -108,11 +108,11 @@ def test_no_seam_along_the_border(square_hole: SquareHole) -> None:
     rows, columns = torch.meshgrid(torch.arange(256), torch.arange(256), indexing="ij")
     slope = torch.linspace(-0.2, 0.2, 256).expand(1, 3, 256, 256)
     mask = square_hole(256, 97, 159)
-    source = torch.stack([rows, (columns - 80).clamp_min(0)])[None]
+    source = torch.stack([rows, (columns - 80).clamp_min(0)])[None].int()
     copied = torch.lerp(slope, slope[..., rows, source[0, 1]], mask)
     nothing = torch.zeros(1, 1, 256, 256)
 
-    found = Match(copied, torch.zeros_like(copied), nothing, nothing, source)
+    found = Match(copied, copied, nothing, nothing, source)
     blended = blend_seams(found, known_pyramid(slope, 1 - mask), mask, CONFIG)
 
     assert (copied - slope).abs().max() > 0.12
