@@ -38,7 +38,8 @@ def _worst_of_block(penalty: FloatArray, row: int, column: int) -> np.float32:
 def propagation(side: int) -> Callable[..., None]:
     """The loop by which blocks take over the offset of a block beside them, for patches of this side.
 
-    A number that the compiler knows lets it unroll the loop over rows and vectorize the one over columns.
+    A number that the compiler knows lets it unroll the loop over rows and vectorize the one over columns. The
+    loop is long since a part of its own that knows the side too could not be kept for later processes.
     """
     rows = side + 1
 

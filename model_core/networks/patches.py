@@ -170,16 +170,8 @@ class PatchLevel:
         The field must have been enlarged by two just now: the pixels of a block share their offset.
         """
         taken = field.clone()
-        nearby.propagation(self.patch_size)(
-            self._lines,
-            self._lines_of(guess),
-            self.matched[0, 0].numpy(),
-            self._grid(field),
-            self._penalty_grid,
-            PROPAGATION_GAIN,
-            ROUNDING,
-            self._grid(taken),
-        )
+        propagate = nearby.propagation(self.patch_size)
+        propagate(*self._compared(guess, field), PROPAGATION_GAIN, ROUNDING, self._grid(taken))
         return taken
 
     def search_nearby(self, guess: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,18 +180,17 @@ class PatchLevel:
         The 2x2 pixels of a block must share their offset.
         """
         found, distances = field.clone(), torch.zeros(1, 1, *self.size)
-        nearby.search(self.patch_size)(
-            self._lines,
-            self._lines_of(guess),
-            self.matched[0, 0].numpy(),
-            self._grid(field),
-            self._penalty_grid,
-            STEP_GAIN,
-            ROUNDING,
-            self._grid(found),
-            distances[0, 0].numpy(),
-        )
+        look_around = nearby.search(self.patch_size)
+        made = self._grid(found), distances[0, 0].numpy()
+        look_around(*self._compared(guess, field), STEP_GAIN, ROUNDING, *made)
         return found, distances.clamp(max=4)
+
+    def _compared(
+        self, guess: Tensor, field: Tensor
+    ) -> tuple[FloatArray, FloatArray, FloatArray, IntArray, FloatArray]:
+        """What the loops of `nearby` are given first."""
+        penalty = self.penalty.view(self.size).numpy()
+        return self._lines, self._lines_of(guess), self.matched[0, 0].numpy(), self._grid(field), penalty
 
     @functools.cached_property
     def _lines(self) -> FloatArray:
@@ -209,11 +200,6 @@ class PatchLevel:
         """The colours of a picture as `nearby` wants them."""
         reach = self.patch_size // 2 + 1
         return bordered(image[0, :3].permute(1, 2, 0), reach).flatten(1).numpy()
-
-    @property
-    def _penalty_grid(self) -> FloatArray:
-        grid: FloatArray = self.penalty.view(self.size).numpy()
-        return grid
 
     def _grid(self, field: Tensor) -> IntArray:
         grid: IntArray = field.view(2, *self.size).numpy()

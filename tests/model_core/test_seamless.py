@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from model_core.networks.seamless import _grids, _laplacian, _solution, seam_correction
+from model_core.networks.multigrid import grids_of, laplacian, solution
+from model_core.networks.seamless import seam_correction
 
 SquareHole = Callable[[int, int, int], Tensor]
 
@@ -42,9 +43,9 @@ def test_corrections_are_found_where_the_grid_is_seldom_halved(size: tuple[int, 
     pieces[:, size[0] // 2 + 1 :] *= -1
     left = np.zeros_like(pieces)
     for colour in range(3):
-        _laplacian(pieces[colour], *_grids(hole)[0][:2], left[colour])
+        laplacian(pieces[colour], *grids_of(hole)[0][:2], left[colour])
 
-    found = _solution(left, hole)
+    found = solution(left, hole)
 
     np.testing.assert_allclose(found, pieces, rtol=0, atol=0.02)
 
