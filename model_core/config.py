@@ -7,6 +7,9 @@ from typing import Any
 
 from model_core.errors import ConfigError
 
+# Fields that may be 0, which means what follows from others.
+OPTIONAL = ("coarse_hidden", "refine_hidden", "refine_last")
+
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorConfig:
@@ -15,25 +18,32 @@ class GeneratorConfig:
     Attributes:
         coarse_width: channels of the coarse network at 1/4 scale; 1/8 and 1/16 have 3 and 5 times as many.
         coarse_blocks: dilated residual blocks of the coarse network, at 1/16 scale.
+        coarse_hidden: channels between the two convolutions of such a block; 0 = as many as around it.
         refine_width: channels of the refinement network at 1/2 scale; 1/4 and 1/8 have 2 and 4 times as many.
         refine_blocks: residual blocks of the refinement network, at 1/8 scale.
+        refine_hidden: channels between the two convolutions of such a block; 0 = as many as around it.
+        refine_last: channels at 1/2 scale that the colours are made from; 0 = `refine_width`.
         patch_size: side in pixels (odd) of the patches that the matcher compares.
         coarse_passes: rounds of exhaustive matching at 1/16 scale.
     """
 
     coarse_width: int = 32
     coarse_blocks: int = 6
+    coarse_hidden: int = 0
     refine_width: int = 48
     refine_blocks: int = 8
+    refine_hidden: int = 0
+    refine_last: int = 0
     patch_size: int = 5
     coarse_passes: int = 2
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if type(value) is not int or not 1 <= value <= 1024:
+            least = 0 if field.name in OPTIONAL else 1
+            if type(value) is not int or not least <= value <= 1024:
                 raise ConfigError(
-                    f"generator field {field.name} is {value!r}; expected an integer, 1 to 1024"
+                    f"generator field {field.name} is {value!r}; expected an integer, {least} to 1024"
                 )
         if self.patch_size % 2 == 0 or self.patch_size > 15:
             raise ConfigError(f"generator field patch_size is {self.patch_size}; expected odd, at most 15")

@@ -149,7 +149,7 @@ def test_continuous_integration_checks_and_tests():
 
 
 @pytest.mark.parametrize(
-    ("document", "further"), [("README.md", set[str]()), ("docs/training.md", {"distil"})]
+    ("document", "further"), [("README.md", set[str]()), ("docs/training.md", {"prune", "distil"})]
 )
 def test_training_commands_are_understood(document: str, further: set[str]):
     """A document's `-m training` lines, of each command one at least, are parsed by the real parser."""

@@ -1,4 +1,4 @@
-"""The command line: `python -m training fit|distil|evaluate|export`."""
+"""The command line: `python -m training fit|prune|distil|evaluate|export`."""
 
 import argparse
 import json
@@ -22,6 +22,7 @@ from training.evaluate import evaluate, table
 from training.export import export, read_scores
 from training.flags import add_flags, changes_from_flags, merge
 from training.loop import fit
+from training.prune import PRUNED, prune_checkpoint
 from training.state import FILE_NAME, averaged_generator
 
 
@@ -42,7 +43,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_fit(commands.add_parser("fit", help="train a generator on a folder of pictures"))
-    add_distil(commands.add_parser("distil", help="make a faster generator that paints as another one does"))
+    add_prune(commands.add_parser("prune", help="leave out what does little in a generator"))
+    add_distil(commands.add_parser("distil", help="teach a pruned generator what the whole one paints"))
     add_evaluate(commands.add_parser("evaluate", help="score a generator beside OpenCV's methods"))
     add_export(commands.add_parser("export", help="make the service's checkpoint from a training run"))
     return parser
@@ -67,6 +69,26 @@ def run_fit(options: argparse.Namespace) -> int:
     return fit(config)
 
 
+def add_prune(parser: argparse.ArgumentParser) -> None:
+    """The flags of `prune`: a new size for each field that may become smaller."""
+    parser.set_defaults(command=run_prune)
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="the whole one")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the checkpoint to write")
+    parser.add_argument(
+        "--data", required=True, metavar="DIR", help="pictures to see on what each channel does"
+    )
+    for name in PRUNED:
+        parser.add_argument("--" + name.replace("_", "-"), type=int, help="how many stay; default: all")
+
+
+def run_prune(options: argparse.Namespace) -> int:
+    """Write the smaller checkpoint and say what it is."""
+    sizes = {name: getattr(options, name) for name in PRUNED if getattr(options, name) is not None}
+    prune_checkpoint(options.checkpoint, options.output, options.data, sizes)
+    print(f"written: {options.output} ({', '.join(f'{name} {size}' for name, size in sizes.items())})")
+    return 0
+
+
 def add_distil(parser: argparse.ArgumentParser) -> None:
     """The flags of `distil`: those of `fit`, of which --init is needed."""
     parser.description = (
@@ -74,13 +96,13 @@ def add_distil(parser: argparse.ArgumentParser) -> None:
     )
     parser.set_defaults(command=run_distil)
     parser.add_argument("--config", metavar="FILE", help="as of fit")
-    parser.add_argument("--blocks", type=int, required=True, help="of the refinement's blocks, how many stay")
+    parser.add_argument("--teacher", required=True, metavar="FILE", help="the checkpoint to learn from")
     add_flags(parser)
 
 
 def run_distil(options: argparse.Namespace) -> int:
-    """Train a generator with fewer blocks."""
-    return distil(resolve_config(options), options.blocks)
+    """Train a generator to paint what another one paints."""
+    return distil(resolve_config(options), options.teacher)
 
 
 def resolve_config(options: argparse.Namespace) -> TrainConfig:

@@ -1,7 +1,7 @@
-"""`distil`: a generator with fewer blocks that paints what the one of a checkpoint paints.
+"""`distil`: a generator that learns to paint what another one paints, usually a larger one (`prune`).
 
-Its first blocks and all else are the checkpoint's. Only the refinement learns, and not from photographs but
-from what the whole one paints with the same copies (Hinton, Vinyals and Dean, arXiv 1503.02531).
+Only the refinement learns, and not from photographs but from what the teacher's refinement paints with the
+same copies (Hinton, Vinyals and Dean, arXiv 1503.02531).
 """
 
 import dataclasses
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from model_core.checkpoint import load_checkpoint
+from model_core.config import GeneratorConfig
+from model_core.networks import Generator
 from training.config import LossConfig, TrainConfig
 from training.data import Batch
 from training.distributed import World
@@ -35,44 +37,44 @@ LOSSES = LossConfig(
 )
 
 
-def distil(config: TrainConfig, blocks: int) -> int:
+def distil(config: TrainConfig, teacher: str) -> int:
     """Train until the configuration's limit, as `loop.fit` does, from the checkpoint `config.init`.
 
     Args:
-        blocks: how many of the refinement's blocks stay.
+        teacher: the checkpoint that paints what is to be painted.
 
     Returns, raises: as `fit`.
-    """
-    return fit(with_fewer_blocks(config, blocks), build_step)
-
-
-def with_fewer_blocks(config: TrainConfig, blocks: int) -> TrainConfig:
-    """The same with so many blocks, and with losses of its own.
-
-    Raises:
-        OptionError: there is no checkpoint, or it does not have more blocks.
-        CheckpointError: it cannot be read.
+        OptionError: there is nothing to start from, or the teacher cannot use what it guesses.
     """
     if not config.init:
         raise OptionError("there is nothing to distil; name a checkpoint with --init")
-    whole = load_checkpoint(config.init).generator.config
-    if not 1 <= blocks < whole.refine_blocks:
-        raise OptionError(
-            f"blocks is {blocks}; expected 1 to {whole.refine_blocks - 1}, "
-            f"for {config.init} has {whole.refine_blocks}"
-        )
-    return dataclasses.replace(
-        config,
-        generator=dataclasses.replace(whole, refine_blocks=blocks),
-        losses=LOSSES,
-    )
+    painter = load_checkpoint(teacher).generator
+    _require_shared(painter.config, config.generator, teacher)
+
+    def build_step(config: TrainConfig, state: TrainingState, networks: Networks, world: World) -> Step:
+        return distilling_step(painter, config, state, networks, world)
+
+    return fit(dataclasses.replace(config, losses=LOSSES), build_step)
 
 
-def build_step(config: TrainConfig, state: TrainingState, networks: Networks, world: World) -> Step:
-    """The step of a run that learns from paintings."""
+def _require_shared(teacher: GeneratorConfig, student: GeneratorConfig, path: str) -> None:
+    for name in ("coarse_width", "patch_size", "coarse_passes"):
+        theirs, own = getattr(teacher, name), getattr(student, name)
+        if theirs != own:
+            raise OptionError(
+                f"the teacher {path} has {name} {theirs}; expected {own}, as what learns from it has"
+            )
+
+
+def distilling_step(
+    teacher: Generator, config: TrainConfig, state: TrainingState, networks: Networks, world: World
+) -> Step:
+    """The step of a run that learns from a teacher's paintings."""
     device = next(state.generator.parameters()).device
-    teacher = load_checkpoint(config.init).generator.to(device).to(memory_format=torch.channels_last)
-    teachers = dataclasses.replace(networks, generator=teacher.train().requires_grad_(False))
+    teacher = teacher.to(device).to(memory_format=torch.channels_last)
+    # Both are shown what the one that learns will be shown.
+    teacher.coarse = state.generator.coarse
+    teachers = dataclasses.replace(networks, generator=teacher.train())
     shown: list[tuple[Tensor, ...]] = []
     painted: list[Tensor] = []
 

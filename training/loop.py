@@ -107,11 +107,7 @@ def start_or_resume(config: TrainConfig, device: torch.device, world: World) -> 
     if path.exists():
         restore_state(path, state, config)
     elif config.init:
-        stored = load_checkpoint(config.init).generator.state_dict()
-        # Of a checkpoint with more blocks, the first ones.
-        own = state.generator.state_dict().keys()
-        surplus = {name for name in stored.keys() - own if name.startswith("refinement.blocks.")}
-        weights = {name: stored[name] for name in stored if name not in surplus}
+        weights = load_checkpoint(config.init).generator.state_dict()
         state.generator.load_state_dict(weights)
         state.generator_ema.module.load_state_dict(weights)
     if world.is_main:

@@ -7,15 +7,18 @@ from torch.nn import functional as F
 class ResidualBlock(nn.Module):
     """x + conv(relu(dilated conv(relu(x)))), without normalisation; starts as the identity.
 
+    `hidden` is how many channels lie between the two convolutions; 0 = as many as around them.
+
     Pre-activation order of He et al., 2016 (arXiv 1603.05027). The second convolution starts at zero (Zhang
     et al., "Fixup", 2019, arXiv 1901.09321), which keeps deep stacks stable without batch statistics.
     """
 
-    def __init__(self, channels: int, dilation: int = 1) -> None:
+    def __init__(self, channels: int, dilation: int = 1, hidden: int = 0) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
+        hidden = hidden or channels
+        self.first = nn.Conv2d(channels, hidden, 3, padding=dilation, dilation=dilation)
         prepare_for_relu(self.first)
-        self.second = silent_conv(channels, channels)
+        self.second = silent_conv(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         change: Tensor = self.second(F.relu(self.first(F.relu(x))))
@@ -23,15 +26,15 @@ class ResidualBlock(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Enlarge to the size of `skip`, add it, and convolve: (B, C, h, w) + (B, D, 2h, 2w) -> (B, D, 2h, 2w).
+    """Enlarge to the size of `skip`, add it, and convolve: (B, C, h, w) + (B, D, 2h, 2w) -> (B, E, 2h, 2w).
 
     The 1x1 convolution runs at the smaller size, where it costs a quarter.
     """
 
-    def __init__(self, channels: int, skip_channels: int) -> None:
+    def __init__(self, channels: int, skip_channels: int, outputs: int) -> None:
         super().__init__()
         self.narrow = nn.Conv2d(channels, skip_channels, 1)
-        self.merge = conv(skip_channels, skip_channels)
+        self.merge = conv(skip_channels, outputs)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         enlarged = F.interpolate(self.narrow(x), scale_factor=2.0, mode="nearest")

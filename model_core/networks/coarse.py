@@ -30,9 +30,12 @@ class CoarseNetwork(nn.Module):
         self.to_eighth = conv(width, 3 * width, stride=2)
         self.to_sixteenth = conv(3 * width, 5 * width, stride=2)
         self.blocks = nn.Sequential(
-            *(ResidualBlock(5 * width, DILATIONS[i % len(DILATIONS)]) for i in range(config.coarse_blocks))
+            *(
+                ResidualBlock(5 * width, DILATIONS[i % len(DILATIONS)], config.coarse_hidden)
+                for i in range(config.coarse_blocks)
+            )
         )
-        self.up = Upsample(5 * width, 3 * width)
+        self.up = Upsample(5 * width, 3 * width, 3 * width)
         self.to_image = silent_conv(3 * width, 3)
 
     def forward(self, average: Tensor, smooth: Tensor, share: Tensor) -> Coarse:

@@ -5,11 +5,17 @@ threads would have to share the cores with those of torch, which go on spinning 
 its operations: the loops took longer so.)
 """
 
+import contextlib
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
+from numba.core import caching
+
+FunctionCache: Any = caching.FunctionCache
+logger = logging.getLogger(__name__)
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
@@ -27,7 +33,34 @@ def compiled(loop: Loop) -> Loop:
     Its sums may be reordered, so that several terms are added at once.
     """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": REORDERING}
-    try:
-        return cast(Loop, numba.njit(cache=True, **options)(loop))
-    except RuntimeError:  # neither beside the source nor in the user's folder can anything be kept
-        return cast(Loop, numba.njit(**options)(loop))
+    dispatcher = numba.njit(**options)(loop)
+    # Neither beside the source nor in the user's folder may there be a place.
+    with contextlib.suppress(RuntimeError):
+        # Where `cache=True` puts one that raises.
+        dispatcher._cache = LenientCache(loop)
+    return cast(Loop, dispatcher)
+
+
+class LenientCache(FunctionCache):  # type: ignore[misc]  # Numba's has no types
+    """What was compiled, kept in files; where those fail, compiling takes longer, and that is all.
+
+    Numba lets pass what a full disk raises, and what reading a file that was cut off does, so that whoever
+    calls the loop would fail.
+    """
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What was kept for arguments of these types, None if it cannot be had."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # unpickling what is damaged raises anything
+            logger.warning("what was compiled of %s cannot be read, and is forgotten: %r", self, error)
+            with contextlib.suppress(OSError):
+                self.flush()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep it for later processes, if it can be kept."""
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            logger.warning("what was compiled of %s cannot be kept: %s", self, error)

@@ -1,14 +1,15 @@
 """Copying from the known surroundings: a coarse-to-fine patch match that fills a hole with real pixels.
 
-Nothing here is learned. Starting from a coarse guess of the hole, every patch that touches the hole looks for
-the patch most like it around a known pixel; the patches found vote for new colours, and the search is
-repeated on those (Wexler, Shechtman and Irani, "Space-Time Completion of Video", TPAMI 2007). At 1/16 scale
-the search is exhaustive, by matrix products, of colours and of the contrast below that scale; first against
-means of what is known, since the guess shows no more, and it ends with few large `pieces`. From 1/8 to 1/2
-scale the guess is first voted for anew with that scale's pixels, and only the offsets of the pixels beside
-and the patches around the inherited match are tried (PatchMatch: Barnes et al., SIGGRAPH 2009), which keeps
-together what was found together. At full scale the matched pixels are copied, so that the copy is as sharp as
-the photograph. `membrane` fits their colours to those around the hole, and `seamless` to each other.
+Nothing here is learned. Starting from a coarse guess of the hole, into which `edges` are carried on, every
+patch that touches the hole looks for the patch most like it around a known pixel; the patches found vote for
+new colours, and the search is repeated on those (Wexler, Shechtman and Irani, "Space-Time Completion of
+Video", TPAMI 2007). At 1/16 scale the search is exhaustive, by matrix products, of colours and of the
+contrast below that scale; first against means of what is known, since the guess shows no more, and it ends
+with few large `pieces`. From 1/8 to 1/2 scale the guess is first voted for anew with that scale's pixels, and
+only the offsets of the pixels beside and the patches around the inherited match are tried (PatchMatch: Barnes
+et al., SIGGRAPH 2009), which keeps together what was found together. At full scale the matched pixels are
+copied, so that the copy is as sharp as the photograph. `membrane` fits their colours to those around the
+hole, and `seamless` to each other.
 
 All tensors are on the CPU, whatever the networks run on: these are small steps that depend on each other,
 which compiled loops take fastest. Masks: 1 = hole to fill; `known` is the opposite, 1 = known.
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from model_core.config import GeneratorConfig
+from model_core.networks.edges import carry_edges
 from model_core.networks.fields import copy_along, enlarged
 from model_core.networks.membrane import membrane
 from model_core.networks.patches import PatchLevel
@@ -28,7 +30,7 @@ from model_core.networks.pyramid import Level, deviation, doubled, halved, known
 from model_core.networks.seamless import seam_correction
 from model_core.networks.votes import vote_on_corrections
 
-COARSE_SCALE = 16
+GUESS_SCALE, COARSE_SCALE = 8, 16
 FINE_SCALES = (8, 4, 2)
 # What a standard deviation is multiplied by to be a channel beside the colours.
 CONTRAST_WEIGHT = 4.0
@@ -121,7 +123,8 @@ def _match_one(levels: list[Level], smooth: Tensor, coarse: Tensor, config: Gene
     level = PatchLevel(_with_contrast(levels[0], by_scale[COARSE_SCALE]), config.patch_size)
     # The coarse guess has no contrast: that of the surroundings stands for it.
     contrast = push_pull(known_pyramid(level.image[:, 3:], level.known))[0]
-    guess, field = level.settle(level.compose(torch.cat([halved(coarse), contrast], 1)), config.coarse_passes)
+    coarse = halved(carry_edges(by_scale[GUESS_SCALE], coarse))
+    guess, field = level.settle(level.compose(torch.cat([coarse, contrast], 1)), config.coarse_passes)
     guess = guess[:, :3]  # From here on colours alone are compared.
     for scale in FINE_SCALES:
         level = PatchLevel(by_scale[scale], config.patch_size)

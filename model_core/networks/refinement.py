@@ -22,16 +22,20 @@ class RefinementNetwork(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         width = config.refine_width
+        last = config.refine_last or width
         self.to_half = conv(4 * INPUTS, width)
         self.to_quarter = conv(width, 2 * width, stride=2)
         self.to_eighth = conv(2 * width, 4 * width, stride=2)
         self.context = nn.Conv2d(3 * config.coarse_width, 4 * width, 1)
         self.blocks = nn.Sequential(
-            *(ResidualBlock(4 * width, DILATIONS[i % len(DILATIONS)]) for i in range(config.refine_blocks))
+            *(
+                ResidualBlock(4 * width, DILATIONS[i % len(DILATIONS)], config.refine_hidden)
+                for i in range(config.refine_blocks)
+            )
         )
-        self.up_quarter = Upsample(4 * width, 2 * width)
-        self.up_half = Upsample(2 * width, width)
-        self.to_image = silent_conv(width, 4 * 4)
+        self.up_quarter = Upsample(4 * width, 2 * width, 2 * width)
+        self.up_half = Upsample(2 * width, width, last)
+        self.to_image = silent_conv(last, 4 * 4)
 
     def forward(
         self, copied: Tensor, smooth: Tensor, mask: Tensor, distance: Tensor, features: Tensor

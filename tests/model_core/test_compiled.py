@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import numba
 import numpy as np
 import pytest
 
-from model_core.networks import compiled as compiled_module
 from model_core.networks.compiled import compiled
 
 
@@ -28,33 +26,53 @@ def test_a_loop_computes_what_it_says() -> None:
     assert isinstance(loop, numba.core.dispatcher.Dispatcher)
 
 
-def test_it_works_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As for a user without a home whose installation belongs to another."""
-    njit = numba.njit
+def test_it_works_where_nothing_can_be_kept() -> None:
+    """As for a user without a home whose installation belongs to another; here, for a loop without a file."""
+    made: dict[str, Any] = {}
+    exec("def doubled(value):\n    return 2 * value", made)
+    assert compiled(made["doubled"])(21) == 42
 
-    def njit_without_folder(cache: bool = False, **options: Any) -> Callable[..., Any]:
-        if cache:
-            raise RuntimeError("cannot cache function 'total': no locator available")
-        return njit(**options)
 
-    monkeypatch.setattr(compiled_module.numba, "njit", njit_without_folder)
-    assert compiled(total)(np.arange(4.0)) == 6
+SCRIPT = """
+import numpy as np
+from model_core.networks.nearby import _any_of_block as loop
+assert loop(np.ones((4, 4), np.float32), 0, 0) > 0
+print(sum(loop.stats.cache_hits.values()), sum(loop.stats.cache_misses.values()))
+"""
+
+
+def hits_and_misses(folder: Path, before: str = "") -> tuple[list[str], str]:
+    """Of a process that calls a loop, which keeps what it compiles in `folder`; and what it logs."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder)}
+    command = [sys.executable, "-c", before + SCRIPT]
+    answer = subprocess.run(command, env=environment, capture_output=True, check=True, text=True)
+    return answer.stdout.split(), answer.stderr
 
 
 def test_a_loop_is_kept_for_later_processes(tmp_path: Path) -> None:
     """The second process takes it from where the first has put it."""
-    script = (
-        "import numpy as np\n"
-        "from model_core.networks.nearby import _any_of_block as loop\n"
-        "loop(np.zeros((4, 4), np.float32), 0, 0)\n"
-        "print(sum(loop.stats.cache_hits.values()), sum(loop.stats.cache_misses.values()))\n"
-    )
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    answers = [
-        subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
-        for _ in range(2)
-    ]
-    assert [answer.stdout.split() for answer in answers] == [[b"0", b"1"], [b"1", b"0"]]
+    assert hits_and_misses(tmp_path) == (["0", "1"], "")
+    assert hits_and_misses(tmp_path) == (["1", "0"], "")
+
+
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+@pytest.mark.parametrize("left", [0, 40])
+def test_what_was_cut_off_is_compiled_anew(tmp_path: Path, kind: str, left: int) -> None:
+    """As after a power failure. It is mended, so that the next process is as fast as ever."""
+    hits_and_misses(tmp_path)
+    (file,) = tmp_path.rglob(f"*_any_of_block*.{kind}")
+    file.write_bytes(file.read_bytes()[:left])
+    counts, log = hits_and_misses(tmp_path)
+    assert counts == ["0", "1"]
+    assert "cannot be read" in log
+    assert hits_and_misses(tmp_path) == (["1", "0"], "")
+
+
+def test_a_full_disk_only_costs_time(tmp_path: Path) -> None:
+    no_byte = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+    counts, log = hits_and_misses(tmp_path, no_byte)
+    assert counts == ["0", "1"]
+    assert "cannot be kept" in log
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ def test_round_trip(config: GeneratorConfig) -> None:
         ({"coarse_width": 10**9}, "coarse_width"),
         ({"refine_width": "48"}, "refine_width is '48'"),
         ({"refine_blocks": True}, "refine_blocks is True"),
+        ({"refine_blocks": 0}, "refine_blocks is 0; expected an integer, 1 to"),
+        ({"refine_hidden": -1}, "refine_hidden is -1; expected an integer, 0 to"),
         ({"patch_size": 4}, "patch_size is 4"),
         ({"patch_size": 99}, "patch_size is 99"),
     ],

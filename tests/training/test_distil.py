@@ -1,4 +1,4 @@
-"""Fewer blocks that paint what more of them do."""
+"""A smaller generator that learns to paint what a larger one does."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ from training import distil as distil_module
 from training.__main__ import main
 from training.config import TrainConfig
 from training.data import Batch
-from training.distil import distil, with_fewer_blocks
+from training.distil import distil
 from training.errors import OptionError
 from training.phases import Networks, Phase, generator_phase
 from training.state import averaged_generator
@@ -28,15 +28,27 @@ Configure = Callable[..., TrainConfig]
 
 
 @pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    """Of a generator with three blocks, all of which do something."""
+def whole(tmp_path: Path) -> Path:
+    """The checkpoint of a generator with three blocks, all of which do something."""
     torch.manual_seed(0)
     generator = Generator(dataclasses.replace(GeneratorConfig.tiny(), refine_blocks=3))
     for part in (*(block.second for block in generator.refinement.blocks), generator.refinement.to_image):
         nn.init.normal_(part.weight, std=0.1)
-    path = tmp_path / "whole.safetensors"
-    info = dataclasses.replace(UNSAVED, created="2026-01-01T00:00:00+00:00")
-    save_checkpoint(path, generator.eval(), info)
+    return saved(generator, tmp_path / "whole.safetensors")
+
+
+@pytest.fixture
+def pruned(whole: Path, tmp_path: Path) -> Path:
+    """The checkpoint of one that has the first of them alone."""
+    generator = load_checkpoint(whole).generator
+    smaller = Generator(dataclasses.replace(generator.config, refine_blocks=1))
+    smaller.load_state_dict({name: generator.state_dict()[name] for name in smaller.state_dict()})
+    return saved(smaller, tmp_path / "pruned.safetensors")
+
+
+def saved(generator: Generator, path: Path) -> Path:
+    """Where it was saved."""
+    save_checkpoint(path, generator.eval(), dataclasses.replace(UNSAVED, created="2026-01-01T00:00:00+00:00"))
     return path
 
 
@@ -49,30 +61,29 @@ def painted(generator: Generator) -> Tensor:
         return generator.eval()(image, mask).prediction[..., 16:40, 20:50]
 
 
-def test_it_learns_what_the_whole_one_paints(configure: Configure, checkpoint: Path) -> None:
-    """Only by its refinement: the coarse network, which chooses what is copied, is the same."""
+def test_it_learns_what_the_teacher_paints(configure: Configure, whole: Path, pruned: Path) -> None:
+    """Only by its refinement: the coarse network, which chooses what is copied, stays as it is."""
     config = configure(
-        init=str(checkpoint),
+        init=str(pruned),
+        generator=load_checkpoint(pruned).generator.config.to_dict(),
         total_samples=320,
         lr_generator=0.001,
         lr_warm_up_samples=0,
         ema_half_life_samples=20,
     )
-    assert distil(config, blocks=1) == 0
-    whole = load_checkpoint(checkpoint).generator
+    assert distil(config, str(whole)) == 0
+    teacher, before = (load_checkpoint(path).generator for path in (whole, pruned))
     learned, values = averaged_generator(Path(config.run) / "state.pt")
-    assert learned.config == dataclasses.replace(whole.config, refine_blocks=1)
+    assert learned.config == before.config
     assert values["samples"] == 320
     for name, tensor in learned.coarse.state_dict().items():
-        assert tensor.equal(whole.coarse.state_dict()[name])
-    cut = Generator(learned.config)
-    cut.load_state_dict({name: whole.state_dict()[name] for name in cut.state_dict()})
-    error, before = ((painted(one) - painted(whole)).abs().mean() for one in (learned, cut))
-    assert error < 0.9 * before
+        assert tensor.equal(before.coarse.state_dict()[name])
+    error, was = ((painted(one) - painted(teacher)).abs().mean() for one in (learned, before))
+    assert error < 0.9 * was
 
 
 def test_it_is_taught_what_is_painted(
-    configure: Configure, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, whole: Path, pruned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And not what is answered, in which copies may stand instead: here they all do."""
     monkeypatch.setattr(
@@ -80,37 +91,43 @@ def test_it_is_taught_what_is_painted(
         "_copied_share",
         lambda eighth, misfit: F.interpolate(misfit * 0 + 1, scale_factor=8),
     )
-    whole, differences = load_checkpoint(checkpoint).generator.train(), []
+    teacher, differences = load_checkpoint(whole).generator.train(), []
 
     def compared(networks: Networks, target: Batch, fill: Fill, *rest: object, **options: object) -> Phase:
-        answer = whole(target.image, target.mask).prediction
+        answer = teacher(target.image, target.mask).prediction
         differences.append(((target.image - answer).abs() * target.mask).sum() / target.mask.sum())
         return generator_phase(networks, target, fill, *rest, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(distil_module, "generator_phase", compared)
-    assert distil(configure(init=str(checkpoint), total_samples=4), blocks=2) == 0
+    generator = load_checkpoint(pruned).generator.config.to_dict()
+    assert distil(configure(init=str(pruned), generator=generator, total_samples=4), str(whole)) == 0
     assert min(differences) > 0.05
 
 
 def test_the_command_goes_on_where_it_stopped(
-    configure: Configure, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    configure: Configure, whole: Path, pruned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = configure(init=str(checkpoint), total_samples=4)
-    (tmp_path / "given.json").write_text(json.dumps(config.to_dict()))
-    command = ["distil", "--config", str(tmp_path / "given.json"), "--blocks", "2"]
+    values = configure(total_samples=4).to_dict()
+    del values["generator"]  # It is the checkpoint's.
+    (tmp_path / "given.json").write_text(json.dumps(values))
+    command = ["distil", "--config", str(tmp_path / "given.json"), "--init", str(pruned)]
+    command += ["--teacher", str(whole)]
     assert main(command) == 0
     assert main([*command, "--total-samples", "6"]) == 0
     assert "from step 2, 4 samples" in capsys.readouterr().out
-    learned, values = averaged_generator(Path(config.run) / "state.pt")
-    assert (len(learned.refinement.blocks), values["samples"]) == (2, 6)
+    learned, values = averaged_generator(tmp_path / "run" / "state.pt")
+    assert (len(learned.refinement.blocks), values["samples"]) == (1, 6)
 
 
-@pytest.mark.parametrize("blocks", [0, 3, 4])
-def test_numbers_of_blocks_that_cannot_be(configure: Configure, checkpoint: Path, blocks: int) -> None:
-    with pytest.raises(OptionError, match=rf"blocks is {blocks}; expected 1 to 2, for .*whole.* has 3"):
-        with_fewer_blocks(configure(init=str(checkpoint)), blocks)
+def test_teachers_must_be_able_to_use_the_same_guess(
+    configure: Configure, pruned: Path, tmp_path: Path
+) -> None:
+    other = Generator(dataclasses.replace(GeneratorConfig.tiny(), coarse_width=8))
+    teacher = saved(other, tmp_path / "other.safetensors")
+    with pytest.raises(OptionError, match=r"other.safetensors has coarse_width 8; expected 4"):
+        distil(configure(init=str(pruned)), str(teacher))
 
 
-def test_a_checkpoint_is_needed(configure: Configure) -> None:
+def test_a_checkpoint_is_needed(configure: Configure, whole: Path) -> None:
     with pytest.raises(OptionError, match="--init"):
-        with_fewer_blocks(configure(), 1)
+        distil(configure(), str(whole))
