@@ -102,9 +102,10 @@ def restore_state(path: Path, state: TrainingState, config: TrainConfig) -> None
         StateError: the file cannot be read, or belongs to other networks than `config` describes.
     """
     values = read_state(path)
-    stored = values["config"]["generator"]
-    if stored != config.generator.to_dict():
-        raise StateError(f"{path} is of another generator ({stored}); expected {config.generator.to_dict()}")
+    # Fields that are newer than the file have their defaults.
+    stored = GeneratorConfig.from_dict(values["config"]["generator"])
+    if stored != config.generator:
+        raise StateError(f"{path} is of another generator ({stored}); expected {config.generator}")
     try:
         for name, module in state.modules().items():
             if name in values:

@@ -123,6 +123,18 @@ def test_state_of_another_generator_is_refused(configure: Configure, tmp_path: P
         restore_state(tmp_path / "state.pt", build_state(critic, CPU), critic)
 
 
+def test_a_state_from_before_there_was_a_field_resumes(configure: Configure, tmp_path: Path) -> None:
+    """What the file does not name was as its default is."""
+    config, path = configure(), tmp_path / "state.pt"
+    save_state(path, trained(config), config)
+    values = read_state(path)
+    del values["config"]["generator"]["refine_hidden"]
+    torch.save(values, path)
+    state = build_state(config, CPU)
+    restore_state(path, state, config)
+    assert state.step == 2
+
+
 def test_adversarial_losses_can_be_added_later(configure: Configure, tmp_path: Path) -> None:
     """A state without discriminator resumes in a run that has one."""
     plain = configure(losses={"perceptual": 0, "adversarial": 0, "feature_matching": 0})
