@@ -49,7 +49,7 @@ def test_residual_blocks() -> None:
 def test_enlarging() -> None:
     """Summands that are larger than was observed do not run over."""
     torch.manual_seed(0)
-    part, grid = Upsample(16, 8, 6), signed_grid(4.0)
+    part, grid = Upsample(16, 8, 8), signed_grid(4.0)
     upsample = IntegerUpsample(part, grid, skip_peak=4.0, peaks={"narrow": Peak(4.0, 4.0)})
     x, skip = torch.randn(1, 16, 12, 16) / 2, torch.rand(1, 8, 24, 32)
     given = grid.of(x), upsample.skip_grid.of(skip)
