@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from model_core.networks.compiled import compiled
 from model_core.networks.pyramid import Level
@@ -49,30 +50,24 @@ def carry_edges(known: Level, guess: Tensor) -> Tensor:
         (1, 3, h, w) float32 in [-1, 1]: what `known` holds where it holds anything but in cells of the hole.
     """
     average, share = known
-    picture = torch.where(share > 0, average, guess)[0].contiguous()
+    picture = torch.where(share > 0, average, guess)
     cells = (share[0, 0] < KNOWN_SHARE).nonzero().numpy()
-    _carry(picture.numpy(), guess[0].contiguous().numpy(), cells)
-    return picture[None]
-
-
-@compiled
-def _carry(picture: FloatArray, guess: FloatArray, cells: IntArray) -> None:
-    """Change `picture`, (3, h, w), in its `cells`, (N, 2)."""
-    height, width = picture.shape[1:]
+    height, width = share.shape[-2:]
     # With a border of cells that weigh nothing.
-    framed = np.zeros((3, height + 2, width + 2), np.float32)
-    framed[:, 1:-1, 1:-1] = picture
-    smoothed = np.empty_like(picture)
+    framed = F.pad(picture, (1, 1, 1, 1))[0].numpy()
+    inner = framed[:, 1:-1, 1:-1]
+    smoothed = np.empty((3, height, width), np.float32)
     # A symmetric 2 x 2 tensor for each corner; none at the picture's edge, across which nothing flows.
     tensors = np.zeros((height + 1, width + 1, 3), np.float32)
     weights = np.empty((len(cells), 9), np.float32)
+    target = guess[0].contiguous().numpy()
     for _ in range(TENSORS):
-        _smooth(picture, cells, smoothed)
+        _smooth(np.ascontiguousarray(inner), cells, smoothed)
         _follow(smoothed, cells, tensors)
         _weigh(tensors, cells, weights)
         for _ in range(ROUNDS):
-            _relax(framed, guess, cells, weights)
-        picture[:] = framed[:, 1:-1, 1:-1]
+            _relax(framed, target, cells, weights)
+    return torch.from_numpy(inner.copy())[None]
 
 
 @compiled
