@@ -92,7 +92,8 @@ def run_prune(options: argparse.Namespace) -> int:
 def add_distil(parser: argparse.ArgumentParser) -> None:
     """The flags of `distil`: those of `fit`, of which --init is needed."""
     parser.description = (
-        "Takes the flags of fit; those of losses, discriminator and generator have no effect."
+        "Takes the flags of fit; those of losses and discriminator have no effect, "
+        "and the generator is that of --init."
     )
     parser.set_defaults(command=run_distil)
     parser.add_argument("--config", metavar="FILE", help="as of fit")

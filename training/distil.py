@@ -44,12 +44,19 @@ def distil(config: TrainConfig, teacher: str) -> int:
         teacher: the checkpoint that paints what is to be painted.
 
     Returns, raises: as `fit`.
-        OptionError: there is nothing to start from, or the teacher cannot use what it guesses.
+        OptionError: there is nothing to start from, it has other sizes than the run that it goes on with, or
+            the teacher cannot use what it guesses.
     """
     if not config.init:
         raise OptionError("there is nothing to distil; name a checkpoint with --init")
     painter = load_checkpoint(teacher).generator
     _require_shared(painter.config, config.generator, teacher)
+    # A run that goes on has the sizes that it began with.
+    start = load_checkpoint(config.init).generator.config
+    if start != config.generator:
+        raise OptionError(
+            f"{config.init} is {start}; expected {config.generator}, as the run in {config.run} is"
+        )
 
     def build_step(config: TrainConfig, state: TrainingState, networks: Networks, world: World) -> Step:
         return distilling_step(painter, config, state, networks, world)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from model_core.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from model_core.config import GeneratorConfig
+from model_core.errors import CheckpointError
 from model_core.networks import Generator
 from training.config import TrainConfig
 from training.data import Batch, Samples
@@ -54,12 +55,15 @@ def prune_checkpoint(checkpoint: Path, output: Path, data: str, sizes: dict[str,
         DataError: no photograph can be used; CheckpointError: a checkpoint cannot be read or written.
     """
     whole = load_checkpoint(checkpoint)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {output} cannot be written: {error.strerror}") from error
     config = smaller(whole.generator.config, sizes)
     samples = sample_source(data)
     batches = (samples.batch(index, 1) for index in range(CROPS))
     pruned = prune(whole.generator, config, batches)
     info = dataclasses.replace(whole.info, scores={}, created=datetime.now(UTC).isoformat(timespec="seconds"))
-    output.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(output, pruned, info)
     return info
 

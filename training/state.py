@@ -15,6 +15,7 @@ from torch.optim import Adam
 
 from model_core.checkpoint import open_atomically
 from model_core.config import GeneratorConfig
+from model_core.errors import ConfigError
 from model_core.networks import Generator
 from training.config import TrainConfig
 from training.discriminator import Discriminator, build_discriminator
@@ -103,7 +104,10 @@ def restore_state(path: Path, state: TrainingState, config: TrainConfig) -> None
     """
     values = read_state(path)
     # Fields that are newer than the file have their defaults.
-    stored = GeneratorConfig.from_dict(values["config"]["generator"])
+    try:
+        stored = GeneratorConfig.from_dict(values["config"]["generator"])
+    except ConfigError as error:
+        raise StateError(f"{path} is of another version: {error}") from error
     if stored != config.generator:
         raise StateError(f"{path} is of another generator ({stored}); expected {config.generator}")
     try:

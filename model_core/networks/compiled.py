@@ -62,5 +62,5 @@ class LenientCache(FunctionCache):  # type: ignore[misc]  # Numba's has no types
         """Keep it for later processes, if it can be kept."""
         try:
             super().save_overload(sig, data)
-        except OSError as error:
-            logger.warning("what was compiled of %s cannot be kept: %s", self, error)
+        except Exception as error:  # it reads what is damaged, too, if that could not be forgotten
+            logger.warning("what was compiled of %s cannot be kept: %r", self, error)

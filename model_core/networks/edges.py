@@ -5,7 +5,8 @@ Weickert, "Anisotropic Diffusion in Image Processing", 1998; to fill holes: Weic
 Interpolation with PDEs", 2006), while it is drawn back to what it was. So the picture is sought that has the
 least
 
-    sum over corners of g' D g  +  FAITH * sum over the hole of (picture - guess)^2,
+    sum over corners of g' D g  +  FAITH * sum over the hole of (picture - guess)^2
+    +  ISOTROPIC * sum over neighbours, one of them in the hole, of their difference^2,
 
 where a corner lies between four cells, g is the gradient there, and D the tensor that weighs it: 1 along the
 edge, less across it the steeper it is. D follows from the picture, and is held for a few rounds of successive
@@ -28,7 +29,7 @@ IntArray = NDArray[np.int64]
 KNOWN_SHARE = 0.25
 # How much the guess counts: its content stays beyond about 1 / sqrt(this) cells from an edge that goes on.
 FAITH = 0.1
-# What makes half an edge: the gradient of cells of 1/8 scale, in [-1, 1].
+# Across which gradient half is let pass: per cell of 1/8 scale, in [-1, 1], the root of the sum over colours.
 CONTRAST = 0.05
 # Gradients are taken of a picture that is smoothed by this deviation, in cells.
 DEVIATION = 0.8
@@ -51,7 +52,8 @@ def carry_edges(known: Level, guess: Tensor) -> Tensor:
     """
     average, share = known
     picture = torch.where(share > 0, average, guess)
-    cells = (share[0, 0] < KNOWN_SHARE).nonzero().numpy()
+    # In reading order, however few: another order in memory would be compiled anew.
+    cells = (share[0, 0] < KNOWN_SHARE).nonzero().contiguous().numpy()
     height, width = share.shape[-2:]
     # With a border of cells that weigh nothing.
     framed = F.pad(picture, (1, 1, 1, 1))[0].numpy()
@@ -67,7 +69,8 @@ def carry_edges(known: Level, guess: Tensor) -> Tensor:
         _weigh(tensors, cells, weights)
         for _ in range(ROUNDS):
             _relax(framed, target, cells, weights)
-    return torch.from_numpy(inner.copy())[None]
+    # A picture of least energy may leave the range of its surroundings.
+    return torch.from_numpy(inner.clip(-1, 1))[None]
 
 
 @compiled

@@ -68,7 +68,13 @@ def test_what_was_cut_off_is_compiled_anew(tmp_path: Path, kind: str, left: int)
     assert hits_and_misses(tmp_path) == (["1", "0"], "")
 
 
-def test_a_full_disk_only_costs_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_full_disk_only_costs_time(tmp_path: Path, damaged: bool) -> None:
+    """Also if it has left a file that was cut off, which then cannot be mended either."""
+    if damaged:
+        hits_and_misses(tmp_path)
+        (file,) = tmp_path.rglob("*_any_of_block*.nbi")
+        file.write_bytes(file.read_bytes()[:40])
     no_byte = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
     counts, log = hits_and_misses(tmp_path, no_byte)
     assert counts == ["0", "1"]

@@ -125,3 +125,33 @@ def test_tensors_let_pass_along_an_edge_and_not_across() -> None:
     assert mixed == pytest.approx(0, abs=1e-3)
     assert 0 < down < 0.01
     assert tensors[SIZE // 2 + 3, 10] == pytest.approx([1, 0, 1], abs=1e-3)
+
+
+@pytest.mark.parametrize(("falling", "mixed"), [(True, 0.5), (False, -0.5)])
+def test_a_diagonal_edge_turns_the_tensor(falling: bool, mixed: float) -> None:
+    """Along the main diagonal both directions go together, along the other one against each other."""
+    rows, columns = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
+    beside = rows > columns if falling else rows + columns > SIZE - 1
+    picture = torch.where(beside, 0.6, -0.6).expand(3, SIZE, SIZE).contiguous().numpy()
+    tensors = np.zeros((SIZE + 1, SIZE + 1, 3), np.float32)
+    edges._follow(picture, np.argwhere(hole_in_the_middle().numpy()), tensors)
+    assert tensors[SIZE // 2, SIZE // 2] == pytest.approx([0.5, mixed, 0.5], abs=0.01)
+
+
+def test_the_range_is_kept() -> None:
+    """A picture of least energy may leave it: here by a fifth."""
+    source = torch.Generator().manual_seed(0)
+    picture = torch.rand(3, SIZE, SIZE, generator=source).round() * 2 - 1
+    hole = torch.rand(SIZE, SIZE, generator=source) < 0.7
+    carried = carry_edges(level(picture, hole), picture[None] * 0.9)
+    assert carried.abs().max() == 1
+
+
+def test_holes_of_all_sizes_are_compiled_once() -> None:
+    """A request with thin strokes, which leave no cell of the hole, does not wait for the compiler."""
+    plain = torch.zeros(3, SIZE, SIZE)
+    for cells in (0, 1, 20):
+        hole = torch.zeros(SIZE * SIZE, dtype=torch.bool)
+        hole[:cells] = True
+        carry_edges(level(plain, hole.view(SIZE, SIZE)), plain[None])
+    assert len(edges._smooth.signatures) == 1  # type: ignore[attr-defined]

@@ -104,6 +104,38 @@ def test_it_is_taught_what_is_painted(
     assert min(differences) > 0.05
 
 
+def test_both_are_shown_what_the_learning_one_guesses(
+    configure: Configure, whole: Path, pruned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its coarse network may be pruned too, and then guesses, and copies, otherwise than the teacher."""
+    student = load_checkpoint(pruned).generator
+    nn.init.normal_(student.coarse.to_image.weight, std=0.5)
+    start = saved(student, tmp_path / "other.safetensors")
+    seen: list[tuple[Batch, Tensor]] = []
+
+    def compared(networks: Networks, target: Batch, fill: Fill, *rest: object, **options: object) -> Phase:
+        seen.append((target, fill.coarse))
+        return generator_phase(networks, target, fill, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(distil_module, "generator_phase", compared)
+    config = configure(init=str(start), generator=student.config.to_dict(), total_samples=4)
+    assert distil(config, str(whole)) == 0
+    own, teachers = (load_checkpoint(path).generator.train() for path in (start, whole))
+    for target, guess in seen:
+        assert guess.equal(own(*target).coarse)
+        assert not guess.equal(teachers(*target).coarse)
+
+
+def test_a_run_goes_on_with_the_sizes_it_has(
+    configure: Configure, whole: Path, pruned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configure(init=str(pruned), total_samples=4)
+    assert distil(config, str(whole)) == 0
+    command = ["distil", "--run", config.run, "--init", str(whole), "--teacher", str(whole)]
+    assert main(command) == 2
+    assert "whole.safetensors is GeneratorConfig(" in capsys.readouterr().err
+
+
 def test_the_command_goes_on_where_it_stopped(
     configure: Configure, whole: Path, pruned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -127,3 +127,13 @@ def test_the_command_writes_a_checkpoint(
     assert written.generator.config == dataclasses.replace(CONFIG, refine_hidden=6)
     assert written.info.scores == {}  # They were another generator's.
     assert written.info.created > info.created
+
+
+def test_an_output_that_cannot_be_written(
+    whole: Generator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tmp_path / "whole.safetensors"
+    save_checkpoint(before, whole, dataclasses.replace(UNSAVED, created="2026-01-01T00:00:00+00:00"))
+    command = ["prune", "--checkpoint", str(before), "--output", str(before / "pruned.safetensors")]
+    assert main([*command, "--data", str(tmp_path), "--refine-hidden", "6"]) == 2
+    assert "pruned.safetensors cannot be written" in capsys.readouterr().err

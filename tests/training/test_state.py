@@ -134,6 +134,11 @@ def test_a_state_from_before_there_was_a_field_resumes(configure: Configure, tmp
     restore_state(path, state, config)
     assert state.step == 2
 
+    values["config"]["generator"]["of_the_future"] = 1
+    torch.save(values, path)
+    with pytest.raises(StateError, match=r"state\.pt is of another version: .*of_the_future"):
+        restore_state(path, build_state(config, CPU), config)
+
 
 def test_adversarial_losses_can_be_added_later(configure: Configure, tmp_path: Path) -> None:
     """A state without discriminator resumes in a run that has one."""
