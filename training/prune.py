@@ -7,7 +7,7 @@ manner of Molchanov et al., "Pruning Convolutional Neural Networks for Resource 
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from model_core.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoi
 from model_core.config import GeneratorConfig
 from model_core.errors import CheckpointError
 from model_core.networks import Generator
+from model_core.networks.peaks import watched_convolutions
 from training.config import TrainConfig
 from training.data import Batch, Samples
 from training.errors import OptionError
@@ -55,11 +56,12 @@ def prune_checkpoint(checkpoint: Path, output: Path, data: str, sizes: dict[str,
         DataError: no photograph can be used; CheckpointError: a checkpoint cannot be read or written.
     """
     whole = load_checkpoint(checkpoint)
+    config = smaller(whole.generator.config, sizes)
+    # Before what takes long.
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CheckpointError(f"checkpoint {output} cannot be written: {error.strerror}") from error
-    config = smaller(whole.generator.config, sizes)
     samples = sample_source(data)
     batches = (samples.batch(index, 1) for index in range(CROPS))
     pruned = prune(whole.generator, config, batches)
@@ -129,21 +131,13 @@ def inner_channels(config: GeneratorConfig) -> list[Channels]:
 def strengths(generator: Generator, batches: Iterable[Batch]) -> dict[str, Tensor]:
     """By the name of each convolution, how strong the channels are that it is given: (C,), >= 0."""
     total: dict[str, Tensor] = {}
-    convolutions = ((name, part) for name, part in generator.named_modules() if isinstance(part, nn.Conv2d))
-    handles = [part.register_forward_hook(_adding(total, name)) for name, part in convolutions]
-    try:
-        for batch in batches:
-            generator(batch.image, batch.mask)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return total
 
-
-def _adding(total: dict[str, Tensor], name: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
-    def add(layer: nn.Module, given: tuple[Tensor], _: Tensor) -> None:
-        weighed = layer.get_parameter("weight").square().sum((0, 2, 3))
-        strength = given[0].float().square().mean((0, 2, 3)) * weighed
+    def add(name: str, layer: nn.Conv2d, given: Tensor, _: Tensor) -> None:
+        weighed = layer.weight.square().sum((0, 2, 3))
+        strength = given.float().square().mean((0, 2, 3)) * weighed
         total[name] = total.get(name, torch.zeros_like(strength)) + strength
 
-    return add
+    with watched_convolutions(generator, add):
+        for batch in batches:
+            generator(batch.image, batch.mask)
+    return total

@@ -42,7 +42,7 @@ def compiled(loop: Loop) -> Loop:
 
 
 class LenientCache(FunctionCache):  # type: ignore[misc]  # Numba's has no types
-    """What was compiled, kept in files; where those fail, compiling takes longer, and that is all.
+    """What was compiled, kept in files; where those cannot be read or written, it is compiled anew.
 
     Numba lets pass what a full disk raises, and what reading a file that was cut off does, so that whoever
     calls the loop would fail.

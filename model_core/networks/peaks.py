@@ -1,6 +1,7 @@
 """How large values become in a network."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
@@ -27,27 +28,39 @@ def observed_peaks(network: nn.Module) -> dict[str, Peak]:
     is mostly less.
     """
     peaks: dict[str, Peak] = {}
-    convolutions = ((name, part) for name, part in network.named_modules() if isinstance(part, nn.Conv2d))
-    handles = [part.register_forward_hook(_noting(peaks, name)) for name, part in convolutions]
-    try:
+
+    def note(name: str, _: nn.Conv2d, given: Tensor, made: Tensor) -> None:
+        peaks[name] = Peak(float(given.abs().max()), float(made.abs().max()))
+
+    with watched_convolutions(network, note):
         network(*_blots(next(network.parameters()).device))
+    return peaks
+
+
+@contextlib.contextmanager
+def watched_convolutions(
+    network: nn.Module, watch: Callable[[str, nn.Conv2d, Tensor, Tensor], None]
+) -> Iterator[None]:
+    """While open, `watch` is told of each convolution that computes: its name, itself, what it was given and
+    what it made of that.
+    """
+
+    def watching(name: str) -> Callable[[nn.Conv2d, tuple[Tensor], Tensor], None]:
+        return lambda layer, given, made: watch(name, layer, given[0], made)
+
+    convolutions = [(name, part) for name, part in network.named_modules() if isinstance(part, nn.Conv2d)]
+    handles = [part.register_forward_hook(watching(name)) for name, part in convolutions]
+    try:
+        yield
     finally:
         for handle in handles:
             handle.remove()
-    return peaks
 
 
 def peaks_within(peaks: Peaks, part: str) -> dict[str, Peak]:
     """Those of a part of a network, by their names in that."""
     prefix = f"{part}."
     return {name.removeprefix(prefix): peak for name, peak in peaks.items() if name.startswith(prefix)}
-
-
-def _noting(peaks: dict[str, Peak], name: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
-    def note(_: nn.Module, given: tuple[Tensor], made: Tensor) -> None:
-        peaks[name] = Peak(float(given[0].abs().max()), float(made.abs().max()))
-
-    return note
 
 
 def _blots(device: torch.device, side: int = 256, cells: int = 16) -> tuple[Tensor, Tensor]:
