@@ -33,7 +33,7 @@ PAINTED_DEPTH = (48, 96)
 LARGE_DEPTH = (8, 24)
 # ... where the copies fit together: wholly up to the first of these misfits, not at all from the second.
 FITTING_DEPTH = (0, 8)
-FITTING_MISFIT = (0.09, 0.12)
+FITTING_MISFIT = (0.13, 0.16)
 
 
 class Fill(NamedTuple):
