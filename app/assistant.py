@@ -3,11 +3,11 @@
 import contextlib
 import logging
 import threading
-from collections.abc import Sequence
+import time
+from collections import deque
 
-from app.crops import WaitingCrop, WaitingCrops, fill_together, still_wanted
+from app.crops import Prediction, WaitingCrop, WaitingCrops, still_wanted
 from app.turns import Turns
-from model_core.predictor import BoolArray, FilledCrop, FloatArray, Predictor
 from model_core.worker import Fork, Worker, WorkerError
 
 # Seconds without work after which a worker ends, so that its memory is free, ...
@@ -62,50 +62,94 @@ class Assistant(threading.Thread):
         with contextlib.closing(worker):
             with self._crops.changed:
                 self._turns.join()
+            employment = _Employment(worker, self._crops, self._turns)
             try:
-                while self._do_next(worker):
+                while employment.go_on():
                     pass
             finally:
-                with self._crops.changed:
-                    self._turns.leave()
+                employment.end()
 
-    def _do_next(self, worker: Worker) -> bool:
-        """Have the worker fill a crop when it is its turn; False if that has not come for long.
+    def _pause(self) -> None:
+        with self._crops.changed:
+            self._crops.changed.wait_for(lambda: self._crops.closed, timeout=FAILED_SECONDS)
+
+
+class _Employment:
+    """What a worker has been given and not answered yet, for one thread.
+
+    While it fills a crop it is given the next one, or else its core would idle until this process, which has
+    much to do at such times, has dealt with the answer.
+    """
+
+    def __init__(self, worker: Worker, crops: WaitingCrops, turns: Turns) -> None:
+        self._worker = worker
+        self._crops = crops
+        self._turns = turns
+        self._threads = 0
+        self._given: deque[WaitingCrop] = deque()
+        self._begun = 0.0
+
+    def go_on(self) -> bool:
+        """Give the worker a crop or take its next answer; False if there has been neither for long.
 
         Raises:
-            WorkerError: the worker failed, and the crop waits for others.
+            WorkerError: the worker failed.
         """
+        if crop := self._next_ahead() if self._given else self._next():
+            self._give(crop)
+        elif self._given:
+            self._take()
+        else:
+            return False
+        return True
+
+    def end(self) -> None:
+        """Give up the place of a worker; what it has not answered waits for others."""
+        with self._crops.changed:
+            while self._given:
+                # Not filled here and now: if it failed for want of memory, there is still none.
+                self._crops.put_back(self._given.pop())
+            self._turns.end_in_worker(self._threads)
+            self._turns.leave()
+
+    def _next(self) -> WaitingCrop | None:
+        """Wait until it is the worker's turn."""
         crops, turns = self._crops, self._turns
         with crops.changed:
             crops.changed.wait_for(
                 lambda: crops.closed or (crops and turns.worker_may_begin()), timeout=IDLE_SECONDS
             )
             if not (crops and turns.worker_may_begin()):
-                return False
-            threads = turns.begin_in_worker()
-            crop = crops.take()
-        try:
-            self._have_filled(crop, worker, threads)
-        finally:
-            with crops.changed:
-                turns.end_in_worker(threads)
-        return True
+                return None
+            self._threads = turns.begin_in_worker()
+            return crops.take()
 
-    def _have_filled(self, crop: WaitingCrop, worker: Worker, threads: int) -> None:
-        def fill(predictors: Sequence[Predictor], rgb: FloatArray, holes: BoolArray) -> list[FilledCrop]:
-            return worker.predict(predictors[0], rgb, holes, threads)
+    def _next_ahead(self) -> WaitingCrop | None:
+        """A crop that nobody else would begin before the worker could."""
+        crops = self._crops
+        with crops.changed:
+            if len(crops) > 1 and self._worker.may_be_given(crops.first.predictors[0]):
+                return crops.take()
+            return None
 
-        try:
-            if still_wanted([crop]):
-                fill_together([crop], fill)
-        except WorkerError:
-            # Not filled here and now: if it was for want of memory, there is still none.
-            self._crops.put_back(crop)
-            raise
-        except Exception as error:
-            # Whatever else it is, the worker is well, and whoever waits for this crop must not wait for ever.
-            crop.future.set_exception(error)
+    def _give(self, crop: WaitingCrop) -> None:
+        if still_wanted([crop]):
+            self._given.append(crop)
+            if len(self._given) == 1:
+                self._begun = time.perf_counter()
+            self._worker.give(crop.predictors[0], crop.rgb, crop.hole, self._threads)
+        self._end_turn_if_idle()
 
-    def _pause(self) -> None:
-        with self._crops.changed:
-            self._crops.changed.wait_for(lambda: self._crops.closed, timeout=FAILED_SECONDS)
+    def _take(self) -> None:
+        fill = self._worker.take()
+        crop = self._given.popleft()
+        crop.future.set_result(Prediction(fill, self._begun - crop.arrival, batch_size=1))
+        self._begun = time.perf_counter()  # of the next, if there is one
+        del crop, fill
+        self._end_turn_if_idle()
+
+    def _end_turn_if_idle(self) -> None:
+        if not self._given:
+            with self._crops.changed:
+                self._turns.end_in_worker(self._threads)
+                self._threads = 0

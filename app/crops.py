@@ -67,6 +67,11 @@ class WaitingCrops:
     def __len__(self) -> int:
         return len(self._crops)
 
+    @property
+    def first(self) -> WaitingCrop:
+        """Under the lock: the crop that has waited longest. There must be one."""
+        return self._crops[0]
+
     def put(self, crop: WaitingCrop) -> None:
         """Have a crop wait.
 

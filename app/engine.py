@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
 from app import images, masks
 from app.batcher import Batcher
 from app.errors import QueueFullError
+from app.room import Room
 from app.settings import Settings
 from app.turns import Turns
 from model_core import devices
@@ -92,6 +93,7 @@ class Engine:
             settings.max_pixels, settings.max_side, settings.max_decode_seconds
         )
         self._max_concurrency = settings.max_concurrency
+        self._room = Room(settings.max_pixels_in_work)
         self._executor = ThreadPoolExecutor(settings.max_concurrency, thread_name_prefix="fill")
         self._mask_reader = ThreadPoolExecutor(settings.max_concurrency, thread_name_prefix="mask")
         turns = self._turns(settings) if inpainter.device_names == "cpu" else None
@@ -197,7 +199,26 @@ class Engine:
         timings = Timings()
         timings.seconds["queue"] = time.perf_counter() - arrival
         with timings.measure("decode"):
-            image, hole = self._read(request)
+            upload = self._open(request)
+        with timings.measure("queue"):
+            self._room.take(upload.pixels)
+        try:
+            if abandoned.is_set():
+                raise CancelledError
+            return self._fill_upload(upload, request, inpainter, abandoned, timings)
+        finally:
+            self._room.give_back(upload.pixels)
+
+    def _fill_upload(
+        self,
+        upload: "_Upload",
+        request: FillRequest,
+        inpainter: Inpainter,
+        abandoned: threading.Event,
+        timings: Timings,
+    ) -> FilledPicture:
+        with timings.measure("decode"):
+            image, hole = self._decode(upload, request)
         if abandoned.is_set():
             raise CancelledError
         batched = _BatchedPredict(self._batcher, inpainter.predictors, abandoned)
@@ -213,14 +234,20 @@ class Engine:
         pixels = filled.width * filled.height
         return FilledPicture(data, media_type, timings, _model_name(inpainter), pixels, batched.batch_size)
 
-    def _read(self, request: FillRequest) -> tuple[Image.Image, masks.Hole]:
+    def _open(self, request: FillRequest) -> "_Upload":
+        image = images.EncodedPicture(request.image, "image", self._limits)
         if request.mask is None:
-            image = masks.with_alpha(self._read_image(request))
+            return _Upload(image, mask=None)
+        return _Upload(image, images.EncodedPicture(request.mask, "mask", self._limits))
+
+    def _decode(self, upload: "_Upload", request: FillRequest) -> tuple[Image.Image, masks.Hole]:
+        if upload.mask is None:
+            image = masks.with_alpha(_decode_image(upload, request))
             return image, masks.grow(masks.hole_from_alpha(image), request.grow_pixels)
         # Beside the image, for which a lone request has a core.
-        reading = self._mask_reader.submit(images.decode, request.mask, "mask", self._limits)
+        reading = self._mask_reader.submit(upload.mask.decode)
         try:
-            image = self._read_image(request)
+            image = _decode_image(upload, request)
         finally:
             wait([reading])
         try:
@@ -232,10 +259,23 @@ class Engine:
         require_same_size(image, hole)
         return image, masks.grow(hole, request.grow_pixels)
 
-    def _read_image(self, request: FillRequest) -> Image.Image:
-        image = images.decode(request.image, "image", self._limits)
-        images.require_size(image, request.size)
-        return image
+
+class _Upload(NamedTuple):
+    """What a request brought, of which only the headers have been read."""
+
+    image: images.EncodedPicture
+    mask: images.EncodedPicture | None
+
+    @property
+    def pixels(self) -> int:
+        """Of the larger of the two, which are to be of one size."""
+        return max(picture.pixels for picture in self if picture)
+
+
+def _decode_image(upload: _Upload, request: FillRequest) -> Image.Image:
+    image = upload.image.decode()
+    images.require_size(image, request.size)
+    return image
 
 
 class _BatchedPredict:

@@ -70,23 +70,43 @@ class PictureLimits:
     max_seconds: float = 5.0
 
 
-def decode(file: BinaryIO, field: str, limits: PictureLimits) -> Image.Image:
-    """The first frame of the picture in `file`, upright (EXIF orientation applied), in its own mode.
+class EncodedPicture:
+    """A picture whose header has been read and accepted, and of which nothing has been decoded.
 
-    `field` names the picture in errors. Its size is read from its header and checked before it is decoded.
-
-    Raises:
-        EmptyFileError, UnsupportedTypeError, PictureTooLargeError, SlowPictureError, DamagedPictureError.
+    Attributes:
+        pixels: how many it has, by its header.
     """
-    _require_signature(file, field)
-    data = file.read()
-    with _translated_errors(field, limits):
-        image = Image.open(_TimedFile(data, field, limits.max_seconds), formats=ACCEPTED_FORMATS)
-        _require_limits(image, data, field, limits)
-        _require_few_scans(data, field)
-        image.load()
-        image.info = _harmless_info(image)
-        return upright(image)
+
+    def __init__(self, file: BinaryIO, field: str, limits: PictureLimits) -> None:
+        """Read the header of the picture in `file`; `field` names it in errors.
+
+        Raises:
+            EmptyFileError, UnsupportedTypeError, PictureTooLargeError, SlowPictureError, DamagedPictureError.
+        """
+        self._field = field
+        self._limits = limits
+        _require_signature(file, field)
+        self._file = _TimedFile(file.read(), field, limits.max_seconds)
+        with _translated_errors(field, limits), self._file.timed():
+            self._image = Image.open(self._file, formats=ACCEPTED_FORMATS)
+            _require_limits(self._image, self._file.getvalue(), field, limits)
+        self.pixels = self._image.width * self._image.height
+
+    def decode(self) -> Image.Image:
+        """Its first frame, upright (EXIF orientation applied), in its own mode.
+
+        To be called once, since it holds nothing afterwards.
+
+        Raises:
+            SlowPictureError, DamagedPictureError.
+        """
+        image, file = self._image, self._file
+        del self._image, self._file
+        with _translated_errors(self._field, self._limits), file.timed():
+            _require_few_scans(file.getvalue(), self._field)
+            image.load()
+            image.info = _harmless_info(image)
+            return upright(image)
 
 
 def require_size(image: Image.Image, size: tuple[int, int] | None) -> None:
@@ -184,7 +204,14 @@ class _TimedFile(io.BytesIO):
         super().__init__(data)
         self._field = field
         self._max_seconds = max_seconds
-        self._start = time.thread_time()
+        self._start = self._spent = 0.0
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Have the time count that this thread takes in the block."""
+        self._start = time.thread_time() - self._spent
+        yield
+        self._spent = time.thread_time() - self._start
 
     def read(self, size: int | None = -1, /) -> bytes:
         if time.thread_time() - self._start > self._max_seconds:

@@ -4,42 +4,46 @@ Two threads of one process wait for each other, since Python runs one of them at
 """
 
 import contextlib
-import pickle
-import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from model_core import devices
+from model_core import devices, mailbox
 from model_core.fork_server import ForkedProcess
+from model_core.mailbox import Mailbox
 from model_core.predictor import BoolArray, FilledCrop, FloatArray, IntArray, Predictor, PredictorState
 
 Fork = Callable[[], ForkedProcess]
 """Begins a process that does `serve`; raises OSError if that fails."""
 
-# A process that has not answered for so long hangs, and is killed: far longer than any inference takes.
+# A process that keeps others waiting for so long hangs, and is ended: far longer than any inference takes.
 ANSWER_SECONDS = 120.0
+
+AHEAD = mailbox.AREAS
+"""How many crops a worker may have been given that it has not answered."""
 
 
 class WorkerError(Exception):
     """A worker's process is gone, or cannot be begun. No client hears of it: others do the work."""
 
 
-class _Crops(NamedTuple):
+class _Crop(NamedTuple):
     """What a worker is asked to fill, as `Predictor.predict`, and with how many threads."""
 
     rgb: FloatArray
-    holes: BoolArray
+    hole: BoolArray
     threads: int
 
 
-class _HoleFill(NamedTuple):
-    """What it answers for each crop: `FilledCrop`, but only what lies in the hole, (N, 3) and (2, N)."""
+class _Fill(NamedTuple):
+    """What it answers: `FilledCrop`, but only the rows and columns that the hole lies in."""
 
+    rows: slice
+    columns: slice
     colours: FloatArray
     source: IntArray
 
@@ -51,7 +55,10 @@ class _Failure(NamedTuple):
 
 
 class Worker:
-    """A process that fills crops. For one thread at a time."""
+    """A process that fills crops. For one thread at a time.
+
+    It may be given its next crop before it has answered, so that it does not wait for one.
+    """
 
     def __init__(self, fork: Fork) -> None:
         """Begin the process.
@@ -60,84 +67,99 @@ class Worker:
             WorkerError: it cannot be begun.
         """
         self._loaded: weakref.ref[Predictor] | None = None
+        self._sizes: deque[tuple[int, int]] = deque()
         with _translated():
             self._process = fork()
+        try:
+            with _translated():
+                self._mailbox = Mailbox.begin(self._process.connection, ANSWER_SECONDS)
+        except WorkerError:
+            self.close()
+            raise
 
-    def predict(
-        self, predictor: Predictor, rgb: FloatArray, holes: BoolArray, threads: int
-    ) -> list[FilledCrop]:
-        """What `predictor.predict` returns, 0 where there is no hole, computed by the process with `threads`.
+    def may_be_given(self, predictor: Predictor) -> bool:
+        """Whether it has room for a crop, and the model for it or nothing else to do than to load it."""
+        return not self._sizes or (len(self._sizes) < AHEAD and self._has_loaded(predictor))
+
+    def give(self, predictor: Predictor, rgb: FloatArray, hole: BoolArray, threads: int) -> None:
+        """Have it fill a crop, when it `may_be_given` one, as `predictor` would with so many `threads`.
+
+        Args:
+            rgb: (h, w, 3) float32 in [0, 1].
+            hole: (h, w) bool, True = hole.
+
+        Raises:
+            WorkerError: the process is gone, or hangs. It is of no use then.
+        """
+        with _translated():
+            if not self._has_loaded(predictor):
+                # In a thread that ends, since the caller's is not to keep a team of torch's.
+                self._mailbox.send(devices.start_passing_thread(predictor.state).result())
+                self._loaded = weakref.ref(predictor)
+            self._mailbox.send(_Crop(rgb, hole, threads))
+        self._sizes.append(hole.shape)
+
+    def take(self) -> FilledCrop:
+        """Wait for the fill of the crop that it was given first; outside the hole values mean nothing.
 
         Raises:
             WorkerError: the process is gone, hangs or has failed, for whatever reason. It is of no use then.
         """
-        watchdog = threading.Timer(ANSWER_SECONDS, self._process.kill)
-        watchdog.start()
-        try:
-            with _translated():
-                return self._ask(predictor, rgb, holes, threads)
-        finally:
-            watchdog.cancel()
+        with _translated():
+            answer: _Fill | _Failure = self._mailbox.receive()
+            if isinstance(answer, _Failure):
+                raise WorkerError(answer.reason)
+            return _spread(answer, self._sizes.popleft())
 
     def close(self) -> None:
         """End the process."""
         self._process.close()
 
-    def _ask(self, predictor: Predictor, rgb: FloatArray, holes: BoolArray, threads: int) -> list[FilledCrop]:
-        connection = self._process.connection
-        if self._loaded is None or self._loaded() is not predictor:
-            # In a thread that ends, since the caller's is not to keep a team of torch's.
-            _send(connection, devices.start_passing_thread(predictor.state).result())
-            self._loaded = weakref.ref(predictor)
-        _send(connection, _Crops(rgb, holes, threads))
-        answer: list[_HoleFill] | _Failure = _receive(connection)
-        if isinstance(answer, _Failure):
-            raise WorkerError(answer.reason)
-        return [_spread(fill, hole) for fill, hole in zip(answer, holes, strict=True)]
+    def _has_loaded(self, predictor: Predictor) -> bool:
+        return self._loaded is not None and self._loaded() is predictor
 
 
 def serve(connection: Connection) -> None:
     """What a worker's process does, until it is hung up on or fails."""
     predictor: Predictor | None = None
     with contextlib.suppress(EOFError, OSError):  # which is how hanging up looks
+        letters = Mailbox.join(connection)
         while True:
-            message = _receive(connection)
+            message = letters.receive()
             if isinstance(message, PredictorState):
                 predictor = Predictor.from_state(message)
                 continue
             assert predictor is not None, "a worker is given a model before crops"
             try:
-                fills = _fill(predictor, *message)
+                fill = _fill(predictor, *message)
             except Exception as error:
                 # Told, not printed: the service logs it, and fills the crop itself.
-                _send(connection, _Failure(f"{type(error).__name__}: {error}"))
+                letters.send(_Failure(f"{type(error).__name__}: {error}"))
                 return
-            _send(connection, fills)
-            del message, fills  # or they would stay in memory until the next come
+            letters.send(fill)
+            del message, fill  # or they would stay in memory until the next come
 
 
-def _fill(predictor: Predictor, rgb: FloatArray, holes: BoolArray, threads: int) -> list[_HoleFill]:
+def _fill(predictor: Predictor, rgb: FloatArray, hole: BoolArray, threads: int) -> _Fill:
     devices.use_cpu_threads(threads)
-    fills = zip(predictor.predict(rgb, holes), holes, strict=True)
-    return [_HoleFill(fill.colours[hole], fill.source[:, hole]) for fill, hole in fills]
+    [fill] = predictor.predict(rgb[None], hole[None])
+    rows, columns = _extent(hole, axis=0), _extent(hole, axis=1)
+    colours, source = fill.colours[rows, columns], fill.source[:, rows, columns]
+    return _Fill(rows, columns, np.ascontiguousarray(colours), np.ascontiguousarray(source))
 
 
-def _spread(fill: _HoleFill, hole: NDArray[np.bool_]) -> FilledCrop:
-    colours = np.zeros((*hole.shape, 3), np.float32)
-    source = np.zeros((2, *hole.shape), np.int32)
-    colours[hole], source[:, hole] = fill
-    return FilledCrop(colours, source)
+def _extent(hole: BoolArray, axis: int) -> slice:
+    """The rows (axis 0) or columns (axis 1) from the first to the last with a hole; there is one."""
+    marked = np.flatnonzero(hole.any(axis=1 - axis))
+    return slice(int(marked[0]), int(marked[-1]) + 1)
 
 
-def _send(connection: Connection, message: object) -> None:
-    # `Connection.send` would make a view of a buffer. Where an error leaves that to the garbage collector,
-    # CPython 3.12.1 crashes (its issue 111049).
-    connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
-
-
-def _receive(connection: Connection) -> Any:
-    # Pickle is safe here: at the other end is the process that this one was forked from, or its fork.
-    return pickle.loads(connection.recv_bytes())
+def _spread(fill: _Fill, size: tuple[int, int]) -> FilledCrop:
+    # Not zeros: what nobody reads need not be written.
+    filled = FilledCrop(np.empty((*size, 3), np.float32), np.empty((2, *size), np.int32))
+    filled.colours[fill.rows, fill.columns] = fill.colours
+    filled.source[:, fill.rows, fill.columns] = fill.source
+    return filled
 
 
 @contextlib.contextmanager
@@ -147,6 +169,8 @@ def _translated() -> Iterator[None]:
         yield
     except WorkerError:
         raise
+    except TimeoutError as error:
+        raise WorkerError(f"the process hangs: {error}") from error
     except (EOFError, OSError) as error:
         raise WorkerError(f"the process is gone: {str(error) or type(error).__name__}") from error
     except Exception as error:

@@ -24,6 +24,7 @@ ORDER = [
     "errors",
     "allocator",
     "fork_server",
+    "mailbox",
     "config",
     "networks",
     "checkpoint",
@@ -36,7 +37,7 @@ ORDER = [
     "inpainter",
     "__main__",
 ]
-INDEPENDENT = {"allocator", "fork_server", "devices", "pictures", "geometry"}
+INDEPENDENT = {"allocator", "fork_server", "mailbox", "devices", "pictures", "geometry"}
 
 
 def imported_modules(source: str, package: str = "") -> Iterator[str]:

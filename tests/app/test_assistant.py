@@ -6,7 +6,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
@@ -16,9 +16,10 @@ import torch
 
 from app import assistant
 from app.batcher import Batcher
-from app.crops import Prediction
+from app.crops import Prediction, WaitingCrop
 from app.turns import CROWDED_IN_A_ROW, Turns
 from model_core.fork_server import ForkedProcess
+from model_core.mailbox import Mailbox
 from model_core.networks import Generator
 from model_core.predictor import BoolArray, FilledCrop, FloatArray, Predictor
 from model_core.worker import Fork, serve
@@ -36,6 +37,24 @@ class CountingPredictor(Predictor):
     def predict(self, rgb: FloatArray, holes: BoolArray) -> list[FilledCrop]:
         self.filled_here += len(rgb)
         return super().predict(rgb, holes)
+
+
+class GatedPredictor(Predictor):
+    """A real predictor that waits while its gate is shut."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__(generator, CPU, torch.float32)
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def predict(self, rgb: FloatArray, holes: BoolArray) -> list[FilledCrop]:
+        assert self.gate.wait(timeout=20)
+        return super().predict(rgb, holes)
+
+
+@pytest.fixture
+def gated(tiny_generator: Generator) -> GatedPredictor:
+    return GatedPredictor(tiny_generator)
 
 
 @pytest.fixture
@@ -75,6 +94,11 @@ def fill(batcher: Batcher, predictor: Predictor, count: int) -> list[Prediction]
         return list(pool.map(lambda seed: batcher.predict(predictors, *crop(seed), WANTED), range(count)))
 
 
+def begin_and_end(connection: Connection) -> None:
+    """What a worker does that is killed before it has answered."""
+    Mailbox.join(connection)
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not condition():
@@ -105,6 +129,36 @@ def test_a_worker_does_its_part(
         expected = alone.predict(rgb[None], hole[None])[0]
         np.testing.assert_array_equal(prediction.fill.colours[hole], expected.colours[hole])
         np.testing.assert_array_equal(prediction.fill.source[:, hole], expected.source[:, hole])
+
+
+def test_a_worker_is_given_its_next_crop_before_it_answers(
+    fork_thread: ForkThread, gated: GatedPredictor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As long as one is left for this process; none is lost with a worker that fails."""
+    given: list[object] = []
+    fail = threading.Event()
+
+    def hoard(connection: Connection) -> None:
+        letters = Mailbox.join(connection)
+        letters.receive()  # the model
+        for _ in range(2):
+            given.append(letters.receive())
+        fail.wait()
+
+    with crowded(lambda: fork_thread(hoard)) as batcher:
+        get_help(batcher, gated)
+        wait_until(lambda: batcher.processes == 2)
+        gated.gate.clear()
+        waiting = [WaitingCrop((gated,), *crop(seed), WANTED, 0.0, Future()) for seed in range(4)]
+        with batcher._crops.changed:  # so that all are there when the first is taken
+            for one in waiting:
+                batcher._crops.put(one)
+        wait_until(lambda: len(given) == 2)
+        assert len(batcher._crops) == 1, "one is filled here, one is left"
+        fail.set()
+        gated.gate.set()
+        assert all(one.future.result(timeout=20).fill.colours.shape == (32, 32, 3) for one in waiting)
+    assert "an inference process failed" in caplog.text
 
 
 def test_workers_come_one_after_the_other(workers: Fork, predictor: CountingPredictor) -> None:
@@ -143,7 +197,7 @@ def test_a_worker_that_fails_loses_no_crop(
     forks: list[ForkedProcess] = []
 
     def fork() -> ForkedProcess:
-        forks.append(fork_thread(lambda connection: None))  # as if it were killed at once
+        forks.append(fork_thread(begin_and_end))  # as if it were killed
         return forks[-1]
 
     with crowded(fork) as batcher, caplog.at_level(logging.ERROR):
@@ -164,7 +218,7 @@ def test_after_a_failure_nothing_is_held(
 ) -> None:
     """Neither the pictures nor the model, which may have been replaced since."""
     predictor = Predictor(tiny_generator, CPU, torch.float32)
-    with crowded(lambda: fork_thread(lambda connection: None)) as batcher:
+    with crowded(lambda: fork_thread(begin_and_end)) as batcher:
         get_help(batcher, predictor)
         wait_until(lambda: batcher.processes == 2)
         fill(batcher, predictor, 40)

@@ -127,6 +127,53 @@ def test_inferences_at_once_are_bounded(
     assert gated.most_at_once == 2
 
 
+def test_pixels_in_work_are_bounded(
+    settings: Settings, gated: GatedInpainter, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of four pictures two have room, and no other is decoded before they have been answered."""
+    image = Image.open(io.BytesIO(files["image"]))
+    room = 5 * image.width * image.height // 2
+    decoded = []
+    decode = images.EncodedPicture.decode
+    monkeypatch.setattr(
+        images.EncodedPicture, "decode", lambda picture: decoded.append(picture) or decode(picture)
+    )
+    updates = {"max_concurrency": 4, "max_pixels_in_work": room}
+    with TestClient(create_app(settings.model_copy(update=updates), gated)) as client:
+        gated.shut()
+        decoded.clear()
+        with ThreadPoolExecutor() as clients:
+            asked = [clients.submit(client.post, "/inpaint", files=files) for _ in range(4)]
+            wait_until(lambda: client.get("/health").json()["queue"]["running"] == 4)
+            wait_until(lambda: gated.begun == 2)
+            assert len(decoded) == 4, "two images and two masks"
+            gated.gate.set()
+            assert {answer.result().status_code for answer in asked} == {200}
+    assert gated.most_at_once == 2
+
+
+def test_a_request_that_leaves_before_there_is_room_is_not_decoded(
+    settings: Settings, gated: GatedInpainter, files: dict[str, bytes]
+) -> None:
+    engine = Engine(gated, settings.model_copy(update={"max_concurrency": 2, "max_pixels_in_work": 1}))
+
+    async def scenario() -> None:
+        running = asyncio.create_task(engine.fill(fill_request(files)))
+        await asyncio.to_thread(wait_until, lambda: gated.begun == 1)
+        abandoned = asyncio.create_task(engine.fill(fill_request(files)))
+        await asyncio.to_thread(wait_until, lambda: engine.running == 2)
+        abandoned.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await abandoned
+        gated.gate.set()
+        await running
+
+    gated.shut()
+    asyncio.run(scenario())
+    engine.close()
+    assert gated.begun == 1
+
+
 def test_a_slow_model_is_given_up(
     settings: Settings, gated: GatedInpainter, files: dict[str, bytes], assert_problem: AssertProblem
 ) -> None:
@@ -278,14 +325,14 @@ def test_a_damaged_mask_leaves_no_picture_behind(
     settings: Settings, gated: GatedInpainter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its error, which comes from another thread, must not keep the image until garbage is collected."""
-    decode, decoded = images.decode, []
+    decode, decoded = images.EncodedPicture.decode, []
 
-    def noting(file: io.BytesIO, field: str, limits: images.PictureLimits) -> Image.Image:
-        picture = decode(file, field, limits)
+    def noting(encoded: images.EncodedPicture) -> Image.Image:
+        picture = decode(encoded)
         decoded.append(weakref.ref(picture))
         return picture
 
-    monkeypatch.setattr(images, "decode", noting)
+    monkeypatch.setattr(images.EncodedPicture, "decode", noting)
     picture = io.BytesIO()
     Image.new("RGB", (64, 64)).save(picture, "PNG")
     engine = Engine(gated, settings)
@@ -294,7 +341,7 @@ def test_a_damaged_mask_leaves_no_picture_behind(
         request = FillRequest(picture, io.BytesIO(picture.getvalue()[:60]), "white", 0, "png", 90)
         picture.seek(0)
         with pytest.raises(DamagedPictureError):
-            engine._read(request)
+            engine._decode(engine._open(request), request)
         assert [held() for held in decoded] == [None]
     finally:
         gc.enable()

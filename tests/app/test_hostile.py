@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from PIL import Image, PngImagePlugin
 
 from app.errors import PictureTooLargeError, SlowPictureError
-from app.images import MAX_JPEG_SCANS, PictureLimits, decode
+from app.images import MAX_JPEG_SCANS, EncodedPicture, PictureLimits
 
 AssertProblem = Callable[[httpx.Response, int], dict[str, Any]]
 RunService = Callable[..., AbstractContextManager[Any]]
@@ -198,6 +198,10 @@ def test_harmful_files_are_refused(
         f"'{field}'" in assert_problem(client.post("/inpaint", files=files | {field: data}), status)["detail"]
     )
     assert time.perf_counter() - begin < 5
+
+
+def decode(file: io.BytesIO, field: str, limits: PictureLimits) -> Image.Image:
+    return EncodedPicture(file, field, limits).decode()
 
 
 @pytest.mark.parametrize("name", SLOW)

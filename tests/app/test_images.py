@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from app.errors import DamagedPictureError, EmptyFileError, PictureTooLargeError, UnsupportedTypeError
-from app.images import OutputFormat, PictureLimits, decode, encode
+from app.images import EncodedPicture, OutputFormat, PictureLimits, encode
 
 ToBytes = Callable[..., bytes]
 LIMITS = PictureLimits(max_pixels=50_000_000, max_side=16_383)
@@ -20,7 +20,7 @@ MAKE = 0x010F
 
 
 def read(data: bytes, limits: PictureLimits = LIMITS) -> Image.Image:
-    return decode(io.BytesIO(data), "image", limits)
+    return EncodedPicture(io.BytesIO(data), "image", limits).decode()
 
 
 def png_header(width: int, height: int) -> bytes:

@@ -1,0 +1,72 @@
+"""How much may be decoded at the same time."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from app.room import Room
+
+
+@pytest.fixture
+def room() -> Room:
+    return Room(100)
+
+
+@pytest.fixture
+def enter(room: Room) -> Callable[[int], threading.Event]:
+    """Take room in another thread; the event tells that it has been let in."""
+
+    def start(pixels: int) -> threading.Event:
+        let_in = threading.Event()
+
+        def take() -> None:
+            room.take(pixels)
+            let_in.set()
+
+        before = len(room._line)
+        threading.Thread(target=take, daemon=True).start()
+        deadline = time.monotonic() + 10
+        while not let_in.is_set() and len(room._line) == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        return let_in
+
+    return start
+
+
+Enter = Callable[[int], threading.Event]
+
+
+def test_what_fits_is_let_in_at_once(enter: Enter):
+    assert all(enter(pixels).wait(10) for pixels in (50, 40, 10))
+
+
+def test_what_does_not_fit_waits(room: Room, enter: Enter):
+    assert enter(60).wait(10)
+    second = enter(50)
+    assert not second.wait(0.05)
+    room.give_back(60)
+    assert second.wait(10)
+
+
+def test_nothing_overtakes_what_waits(room: Room, enter: Enter):
+    """Or else a large picture might wait for ever among small ones."""
+    assert enter(60).wait(10)
+    large, small = enter(90), enter(5)
+    assert not small.wait(0.05)
+    room.give_back(60)
+    assert large.wait(10)
+    assert small.wait(10)
+
+
+def test_what_is_larger_than_all_room_is_let_in_alone(room: Room, enter: Enter):
+    assert enter(30).wait(10)
+    huge, next_one = enter(500), enter(1)
+    assert not huge.wait(0.05)
+    room.give_back(30)
+    assert huge.wait(10)
+    assert not next_one.wait(0.05)
+    room.give_back(500)
+    assert next_one.wait(10)
