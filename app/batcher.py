@@ -83,7 +83,7 @@ class Batcher:
             crops.changed.wait_for(lambda: crops or crops.closed)
             if crops and turns:
                 use_cpu_threads(turns.begin_here())
-                if turns.worker_may_begin():
+                if turns.processes > 1:
                     return [crops.take()]
             return crops.take_batch()
 

@@ -61,13 +61,13 @@ class Settings(BaseSettings):
         default=5.0, gt=0, description="CPU seconds that decoding one picture may take; more is a 422."
     )
     max_concurrency: int = Field(
-        default=6,
+        default=4,
         ge=1,
         le=64,
         description="Requests in work at once: some are decoded or encoded while others are filled.",
     )
     max_pixels_in_work: PositiveInt = Field(
-        default=50_000_000,
+        default=25_000_000,
         description="Pixels of all images in work together; one that does not fit waits for others to end.",
     )
     max_batch_size: int = Field(
