@@ -80,9 +80,10 @@ class FilledPicture:
 class Engine:
     """Serves fill requests from any number of clients.
 
-    A request waits as bytes and is decoded when its turn comes, so that memory is bounded by the requests in
-    work and not by those in the line. Each request in work has a thread that decodes, cuts out and encodes,
-    and one that decodes its mask meanwhile, while the batcher's threads keep the devices busy.
+    A request waits as bytes and is decoded when its turn comes and there is room for its pixels, so that
+    memory is bounded by what is in work and not by what is in the line. Each request in work has a thread
+    that decodes, cuts out and encodes, and one that decodes its mask meanwhile, while the batcher's threads
+    keep the devices busy.
     """
 
     def __init__(self, inpainter: Inpainter, settings: Settings, fork: Fork | None = None) -> None:

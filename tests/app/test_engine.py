@@ -18,7 +18,7 @@ import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app import images
+from app import images, room
 from app.engine import Engine, FillRequest
 from app.errors import DamagedPictureError, QueueFullError
 from app.main import create_app
@@ -132,13 +132,14 @@ def test_pixels_in_work_are_bounded(
 ) -> None:
     """Of four pictures two have room, and no other is decoded before they have been answered."""
     image = Image.open(io.BytesIO(files["image"]))
-    room = 5 * image.width * image.height // 2
+    pixels = 5 * image.width * image.height // 2
+    monkeypatch.setattr(room, "SMALL_PIXELS", 0)
     decoded = []
     decode = images.EncodedPicture.decode
     monkeypatch.setattr(
         images.EncodedPicture, "decode", lambda picture: decoded.append(picture) or decode(picture)
     )
-    updates = {"max_concurrency": 4, "max_pixels_in_work": room}
+    updates = {"max_concurrency": 4, "max_pixels_in_work": pixels}
     with TestClient(create_app(settings.model_copy(update=updates), gated)) as client:
         gated.shut()
         decoded.clear()
@@ -153,8 +154,9 @@ def test_pixels_in_work_are_bounded(
 
 
 def test_a_request_that_leaves_before_there_is_room_is_not_decoded(
-    settings: Settings, gated: GatedInpainter, files: dict[str, bytes]
+    settings: Settings, gated: GatedInpainter, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(room, "SMALL_PIXELS", 0)
     engine = Engine(gated, settings.model_copy(update={"max_concurrency": 2, "max_pixels_in_work": 1}))
 
     async def scenario() -> None:

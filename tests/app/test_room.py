@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
+from app import room as room_module
 from app.room import Room
 
 
 @pytest.fixture
-def room() -> Room:
+def room(monkeypatch: pytest.MonkeyPatch) -> Room:
+    monkeypatch.setattr(room_module, "SMALL_PIXELS", 3)
     return Room(100)
 
 
@@ -63,10 +65,22 @@ def test_nothing_overtakes_what_waits(room: Room, enter: Enter):
 
 def test_what_is_larger_than_all_room_is_let_in_alone(room: Room, enter: Enter):
     assert enter(30).wait(10)
-    huge, next_one = enter(500), enter(1)
+    huge, next_one = enter(500), enter(4)
     assert not huge.wait(0.05)
     room.give_back(30)
     assert huge.wait(10)
     assert not next_one.wait(0.05)
     room.give_back(500)
     assert next_one.wait(10)
+
+
+def test_what_is_small_needs_no_room(room: Room, enter: Enter):
+    """It neither waits for what is large, nor does that wait for it."""
+    assert enter(3).wait(10)
+    assert enter(500).wait(10), "there is nothing that counts"
+    assert enter(3).wait(10)
+    room.give_back(3)
+    waiting = enter(100)
+    assert not waiting.wait(0.05), "what was given back had not been taken"
+    room.give_back(500)
+    assert waiting.wait(10)
