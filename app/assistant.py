@@ -128,7 +128,11 @@ class _Employment:
         """A crop that nobody else would begin before the worker could."""
         crops = self._crops
         with crops.changed:
-            if len(crops) > 1 and self._worker.may_be_given(crops.first.predictors[0]):
+            if (
+                len(crops) > 1
+                and self._turns.worker_keeps(self._threads)
+                and self._worker.may_be_given(crops.first.predictors[0])
+            ):
                 return crops.take()
             return None
 

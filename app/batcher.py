@@ -51,7 +51,7 @@ class Batcher:
             predictors: the model on each device, as many as this batcher has devices.
             rgb: (h, w, 3) float32 in [0, 1].
             hole: (h, w) bool, True = hole.
-            abandoned: set when nobody wants the answer any more; checked before the pass begins.
+            abandoned: set when nobody wants the answer any more; checked before a device is given the crop.
 
         Raises:
             CancelledError: it was abandoned before its turn, or the batcher is closed.

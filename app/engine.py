@@ -157,6 +157,7 @@ class Engine:
             return await asyncio.wrap_future(self._submit(request, abandoned))
         except asyncio.CancelledError:
             abandoned.set()
+            self._room.look_again()
             raise
 
     def require_room(self) -> None:
@@ -176,7 +177,7 @@ class Engine:
         """Those of the CPU, where no more processes are of use than requests in work, or threads."""
         threads = settings.threads or devices.cpu_threads()
         most = min(settings.processes, settings.max_concurrency, threads)
-        return Turns(most, threads, asked=lambda: self._admitted)
+        return Turns(most, threads, asked=lambda: self.running - self._room.waiting)
 
     def _submit(self, request: FillRequest, abandoned: threading.Event) -> Future[FilledPicture]:
         with self._lock:
@@ -202,10 +203,9 @@ class Engine:
         with timings.measure("decode"):
             upload = self._open(request)
         with timings.measure("queue"):
-            self._room.take(upload.pixels)
-        try:
-            if abandoned.is_set():
+            if not self._room.take(upload.pixels, abandoned):
                 raise CancelledError
+        try:
             return self._fill_upload(upload, request, inpainter, abandoned, timings)
         finally:
             self._room.give_back(upload.pixels)

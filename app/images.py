@@ -74,7 +74,7 @@ class EncodedPicture:
     """A picture whose header has been read and accepted, and of which nothing has been decoded.
 
     Attributes:
-        pixels: how many it has, by its header.
+        pixels: how many its decoder makes room for, by its header.
     """
 
     def __init__(self, file: BinaryIO, field: str, limits: PictureLimits) -> None:
@@ -89,8 +89,7 @@ class EncodedPicture:
         self._file = _TimedFile(file.read(), field, limits.max_seconds)
         with _translated_errors(field, limits), self._file.timed():
             self._image = Image.open(self._file, formats=ACCEPTED_FORMATS)
-            _require_limits(self._image, self._file.getvalue(), field, limits)
-        self.pixels = self._image.width * self._image.height
+            self.pixels = _required_pixels(self._image, self._file.getvalue(), field, limits)
 
     def decode(self) -> Image.Image:
         """Its first frame, upright (EXIF orientation applied), in its own mode.
@@ -162,30 +161,37 @@ def _require_signature(file: BinaryIO, field: str) -> None:
         )
 
 
-def _require_limits(image: Image.Image, data: bytes, field: str, limits: PictureLimits) -> None:
-    """Refuse a picture that is too large, and one whose decoder would make room for more than its size."""
-    _require_size("", image.size, field, limits)
+def _required_pixels(image: Image.Image, data: bytes, field: str, limits: PictureLimits) -> int:
+    """How many pixels the picture's decoder makes room for, which can be more than it has.
+
+    Raises:
+        PictureTooLargeError: it is too large, or its parts are.
+    """
+    pixels = _require_size("", image.size, field, limits)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        _require_size("in tiles of ", _tile_size(image), field, limits)
+        pixels = max(pixels, _require_size("in tiles of ", _tile_size(image), field, limits))
     if image.format == "AVIF":
         frames = avif.frame_sizes(data)
-        for size in frames:
-            _require_size("made of frames of ", size, field, limits)
+        in_frames = sum(_require_size("made of frames of ", size, field, limits) for size in frames)
+        pixels = max(pixels, in_frames)
         # Colours, alpha, and thumbnails or the edges of a grid's cells.
-        if sum(width * height for width, height in frames) > 3 * limits.max_pixels:
+        if in_frames > 3 * limits.max_pixels:
             raise PictureTooLargeError(
                 f"'{field}' is made of {len(frames)} frames, which have more than three times the "
                 f"{limits.max_pixels:,} pixels that are accepted."
             )
+    return pixels
 
 
-def _require_size(what: str, size: tuple[int, int], field: str, limits: PictureLimits) -> None:
+def _require_size(what: str, size: tuple[int, int], field: str, limits: PictureLimits) -> int:
+    """The pixels of what is of this size, unless they are too many."""
     width, height = size
     if width * height > limits.max_pixels or max(width, height) > limits.max_side:
         raise PictureTooLargeError(
             f"'{field}' is {what}{width} x {height} pixels (width x height), {width * height:,} in all; "
             f"at most {limits.max_pixels:,} in all and {limits.max_side:,} a side are accepted."
         )
+    return width * height
 
 
 def _tile_size(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:

@@ -19,19 +19,36 @@ class Room:
         self._changed = threading.Condition()
         self._line: deque[object] = deque()
 
-    def take(self, pixels: int) -> None:
-        """Wait for room, which is to be given back."""
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._line)
+
+    def take(self, pixels: int, abandoned: threading.Event) -> bool:
+        """Wait for room, which is to be given back.
+
+        Returns:
+            False if the picture was abandoned meanwhile, and has no room: see `look_again`.
+        """
         if pixels <= SMALL_PIXELS:
-            return
+            return True
         place = object()
         with self._changed:
             self._line.append(place)
             self._changed.wait_for(
-                lambda: self._line[0] is place and (pixels <= self._free or self._free == self._all)
+                lambda: abandoned.is_set() or (self._line[0] is place and self._fits(pixels))
             )
-            self._line.popleft()
-            self._free -= pixels
+            self._line.remove(place)
             self._changed.notify_all()  # the next in the line may fit too
+            if abandoned.is_set():
+                return False
+            self._free -= pixels
+            return True
+
+    def look_again(self) -> None:
+        """Have those leave the line that have been abandoned."""
+        with self._changed:
+            self._changed.notify_all()
 
     def give_back(self, pixels: int) -> None:
         """Let others have it."""
@@ -40,3 +57,6 @@ class Room:
         with self._changed:
             self._free += pixels
             self._changed.notify_all()
+
+    def _fits(self, pixels: int) -> bool:
+        return pixels <= self._free or self._free == self._all

@@ -87,13 +87,20 @@ class Turns:
         """
         return self._grant()
 
+    def worker_keeps(self, threads: int) -> bool:
+        """Whether a worker that has so many threads would have as many if it began anew."""
+        return threads == self._share(self._free_threads + threads)
+
     def end_in_worker(self, threads: int) -> None:
         """A worker's inference, which had so many threads, is over."""
         self._free_threads += threads
 
     def _grant(self) -> int:
-        """A share of the threads, or what is left of them."""
-        parts = max(1, min(self.processes, self._asked()))
-        granted = min(math.ceil(self._threads / parts), self._free_threads)
+        granted = self._share(self._free_threads)
         self._free_threads -= granted
         return granted
+
+    def _share(self, available: int) -> int:
+        """A share of the threads, or what is available of them."""
+        parts = max(1, min(self.processes, self._asked()))
+        return min(math.ceil(self._threads / parts), available)

@@ -52,6 +52,7 @@ class Residuals:
         self._smooth = np.asarray(reduced.resize((hole.shape[1], hole.shape[0]), Image.Resampling.BICUBIC))
         near = Image.fromarray(small_hole).convert("L").filter(ImageFilter.MaxFilter(2 * REACH + 1))
         self._usable = np.asarray(near) == 0
+        self._small_hole = small_hole
 
     def at(self, rows: IndexArray, columns: IndexArray) -> FloatArray:
         """(N, 3) float32: what to add to the enlarged fill at N pixels of the crop; 0 where none is known."""
@@ -64,7 +65,8 @@ class Residuals:
         from_rows = rows + np.rint((small_rows - cells[0]) * down).astype(np.int64)
         from_columns = columns + np.rint((small_columns - cells[1]) * across).astype(np.int64)
         sources = from_rows.clip(0, height - 1), from_columns.clip(0, width - 1)
-        usable = self._usable[self._cells(*sources)] & ~self._hole[sources]
+        # Small pixels outside the small hole were not copied from anywhere.
+        usable = self._usable[self._cells(*sources)] & ~self._hole[sources] & self._small_hole[cells]
         smooth = self._smooth[sources].astype(np.float32) / np.float32(255)
         residuals: FloatArray = self._codec.to_rgb(self._pixels[sources]) - smooth
         residuals[~usable] = 0

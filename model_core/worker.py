@@ -96,11 +96,12 @@ class Worker:
                 # In a thread that ends, since the caller's is not to keep a team of torch's.
                 self._mailbox.send(devices.start_passing_thread(predictor.state).result())
                 self._loaded = weakref.ref(predictor)
-            self._mailbox.send(_Crop(rgb, hole, threads))
+            # Contiguous, or else they would have to go through the connection.
+            self._mailbox.send(_Crop(np.ascontiguousarray(rgb), np.ascontiguousarray(hole), threads))
         self._sizes.append(hole.shape)
 
     def take(self) -> FilledCrop:
-        """Wait for the fill of the crop that it was given first; outside the hole values mean nothing.
+        """Wait for the fill of the crop that it was given first; what lies outside the hole means nothing.
 
         Raises:
             WorkerError: the process is gone, hangs or has failed, for whatever reason. It is of no use then.
@@ -149,14 +150,14 @@ def _fill(predictor: Predictor, rgb: FloatArray, hole: BoolArray, threads: int) 
 
 
 def _extent(hole: BoolArray, axis: int) -> slice:
-    """The rows (axis 0) or columns (axis 1) from the first to the last with a hole; there is one."""
+    """The rows (axis 0) or columns (axis 1) from the first to the last with a hole."""
     marked = np.flatnonzero(hole.any(axis=1 - axis))
-    return slice(int(marked[0]), int(marked[-1]) + 1)
+    # A crop can be without a hole where it was shrunk and each of its pixels was known in part.
+    return slice(int(marked[0]), int(marked[-1]) + 1) if marked.size else slice(0, 0)
 
 
 def _spread(fill: _Fill, size: tuple[int, int]) -> FilledCrop:
-    # Not zeros: what nobody reads need not be written.
-    filled = FilledCrop(np.empty((*size, 3), np.float32), np.empty((2, *size), np.int32))
+    filled = FilledCrop(np.zeros((*size, 3), np.float32), np.zeros((2, *size), np.int32))
     filled.colours[fill.rows, fill.columns] = fill.colours
     filled.source[:, fill.rows, fill.columns] = fill.source
     return filled

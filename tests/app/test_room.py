@@ -9,6 +9,8 @@ import pytest
 from app import room as room_module
 from app.room import Room
 
+WANTED = threading.Event()
+
 
 @pytest.fixture
 def room(monkeypatch: pytest.MonkeyPatch) -> Room:
@@ -24,7 +26,7 @@ def enter(room: Room) -> Callable[[int], threading.Event]:
         let_in = threading.Event()
 
         def take() -> None:
-            room.take(pixels)
+            room.take(pixels, WANTED)
             let_in.set()
 
         before = len(room._line)
@@ -84,3 +86,21 @@ def test_what_is_small_needs_no_room(room: Room, enter: Enter):
     assert not waiting.wait(0.05), "what was given back had not been taken"
     room.give_back(500)
     assert waiting.wait(10)
+
+
+def test_what_is_abandoned_leaves_the_line(room: Room, enter: Enter):
+    """It takes nothing, and what comes after it need not wait for it."""
+    abandoned, answers = threading.Event(), []
+    assert enter(60).wait(10)
+    waiting = threading.Thread(target=lambda: answers.append(room.take(90, abandoned)))
+    waiting.start()
+    while not room.waiting:
+        time.sleep(0.001)
+    behind = enter(40)
+    assert not behind.wait(0.05)
+    abandoned.set()
+    room.look_again()
+    waiting.join(10)
+    assert answers == [False]
+    assert behind.wait(10)
+    assert room.waiting == 0
