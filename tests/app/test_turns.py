@@ -160,3 +160,17 @@ def test_a_worker_that_could_not_be_begun_is_wanted_again(asked: Asked):
     assert not turns.wants_worker
     infer(turns, CROWDED_IN_A_ROW)
     assert turns.wants_worker
+
+
+def test_a_worker_keeps_its_threads_as_long_as_they_are_its_share(asked: Asked):
+    """Or else what it began with would be its share for as long as it has work."""
+    turns = turns_of(3, 8, asked)
+    asked.number = 2
+    assert turns.begin_here() == 4
+    assert turns.begin_in_worker() == 4
+    assert turns.worker_keeps(4)
+    asked.number = 8
+    assert not turns.worker_keeps(4)
+    turns.end_in_worker(4)
+    assert turns.begin_in_worker() == 3
+    assert turns.worker_keeps(3)

@@ -67,6 +67,14 @@ def test_a_worker_answers_what_its_predictor_would(
         np.testing.assert_array_equal(fill.source[:, hole], expected.source[:, hole])
 
 
+def test_a_crop_may_be_without_a_hole(worker: Worker, predictor: Predictor, crops: list[Crop]):
+    """As where a fine mask was shrunk; and cut out of a larger one, so that it lies in pieces."""
+    rgb = crops[0][0]
+    hole = np.zeros((96, 128), dtype=bool)[::2, ::2]
+    assert ask(worker, predictor, (rgb, hole)).colours.shape == rgb.shape
+    assert ask(worker, predictor, crops[1]).colours.shape == rgb.shape
+
+
 def test_a_worker_may_be_given_crops_ahead(
     worker: Worker, predictor: Predictor, tiny_generator: Generator, crops: list[Crop]
 ):
