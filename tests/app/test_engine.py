@@ -63,6 +63,12 @@ def gated(settings: Settings) -> Iterator[GatedInpainter]:
     inpainter.gate.set()
 
 
+@pytest.fixture
+def every_picture_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is so small that it needs no room."""
+    monkeypatch.setattr(room, "SMALL_PIXELS", 0)
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not condition():
@@ -127,13 +133,13 @@ def test_inferences_at_once_are_bounded(
     assert gated.most_at_once == 2
 
 
+@pytest.mark.usefixtures("every_picture_counts")
 def test_pixels_in_work_are_bounded(
     settings: Settings, gated: GatedInpainter, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of four pictures two have room, and no other is decoded before they have been answered."""
     image = Image.open(io.BytesIO(files["image"]))
     pixels = 5 * image.width * image.height // 2
-    monkeypatch.setattr(room, "SMALL_PIXELS", 0)
     decoded = []
     decode = images.EncodedPicture.decode
     monkeypatch.setattr(
@@ -153,10 +159,10 @@ def test_pixels_in_work_are_bounded(
     assert gated.most_at_once == 2
 
 
+@pytest.mark.usefixtures("every_picture_counts")
 def test_a_request_that_leaves_before_there_is_room_is_not_decoded(
-    settings: Settings, gated: GatedInpainter, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    settings: Settings, gated: GatedInpainter, files: dict[str, bytes]
 ) -> None:
-    monkeypatch.setattr(room, "SMALL_PIXELS", 0)
     engine = Engine(gated, settings.model_copy(update={"max_concurrency": 2, "max_pixels_in_work": 1}))
 
     async def scenario() -> None:

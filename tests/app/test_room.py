@@ -57,12 +57,11 @@ def test_what_does_not_fit_waits(room: Room, enter: Enter):
 
 def test_nothing_overtakes_what_waits(room: Room, enter: Enter):
     """Or else a large picture might wait for ever among small ones."""
-    assert enter(60).wait(10)
-    large, small = enter(90), enter(5)
-    assert not small.wait(0.05)
+    first, *others = [enter(pixels) for pixels in (60, 90, 5)]
+    assert first.wait(10)
+    assert not any(other.wait(0.05) for other in others)
     room.give_back(60)
-    assert large.wait(10)
-    assert small.wait(10)
+    assert all(other.wait(10) for other in others)
 
 
 def test_what_is_larger_than_all_room_is_let_in_alone(room: Room, enter: Enter):
